@@ -20,7 +20,7 @@ Examples:
   millrace run commands                          only the command processor
   millrace run view orders customers             only two views
   millrace run saga fulfilment                   only one saga
-  millrace run gateway                           only commands and receipts over HTTP
+  millrace run gateway                           only commands, receipts and queries over HTTP
   millrace send orders.jsonl --wait              send commands, wait until each has its outcome
   millrace schema show PlaceOrder                a command's topic, key and fields, with an example
   millrace status                                lag, slot, connector, indices and dead letters at a glance
@@ -275,7 +275,7 @@ pub enum Role {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Only serve commands and receipts over HTTP, at `gateway.listen`
+    /// Only serve commands, receipts and queries over HTTP, at `gateway.listen`
     Gateway,
 }
 

@@ -51,7 +51,7 @@ pub enum Selection {
     Views(Vec<String>),
     /// Only these sagas and effects.
     Reactors(Vec<String>),
-    /// Only commands and receipts over HTTP.
+    /// Only commands, receipts and queries over HTTP.
     Gateway,
 }
 
@@ -141,7 +141,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs the role `gateway` alone, which needs no database; after the signal it answers the requests under way.
+/// Runs the role `gateway` alone, which needs no database but that of its queries; after the signal it answers the requests under way.
 async fn run_gateway(config: &Config) -> Result<(), Failure> {
     gateway::expect_configured(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());

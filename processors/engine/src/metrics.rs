@@ -351,8 +351,8 @@ metric!(
     /// Requests to the gateway, by route, method (GET, POST, other) and status.
     ///
     /// High: `401`, `403`: a client is configured wrongly, or guesses. `409`: as `millrace_decisions_total`. `429`: a client is
-    /// faster than `gateway.requests_per_second`. `503`: Kafka, the registry or the role `commands` does not answer, or
-    /// `gateway.requests_max` is reached; the log says which.
+    /// faster than `gateway.requests_per_second`. `503`: Kafka, the registry or the role `commands` does not answer, or of a query the
+    /// read side or Elasticsearch; or `gateway.requests_max` or `gateway.queries_max` is reached. The log says which.
     GATEWAY_REQUESTS: IntCounterVec = register_int_counter_vec(
         "millrace_gateway_requests_total", "Requests to the gateway", &["route", "method", "status"]
     )

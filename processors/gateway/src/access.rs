@@ -19,7 +19,7 @@ const REQUEST_ID_MAX: usize = 64;
 /// Characters of a path in the log, at most.
 const PATH_MAX: usize = 200;
 
-/// The answers are data for programs: no page may run, frame or keep them.
+/// The answers are data for programs: no page may run, frame or keep them, except what says how long.
 const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
@@ -40,7 +40,9 @@ pub(crate) async fn accompany(request: Request, next: Next) -> Response {
     let panicked = |_| Problem::new(Kind::PANIC, "the log has more under this request's id").into_response();
     let mut response = answered.unwrap_or_else(panicked);
     response.headers_mut().insert(REQUEST_ID, id.clone());
-    response.headers_mut().extend(SECURITY);
+    for (name, value) in SECURITY {
+        response.headers_mut().entry(name).or_insert(value);
+    }
     count(&method, matched.as_deref().unwrap_or("other"), &response, began);
     log(&id, &method, path, &response, began);
     response

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use millrace_ops::config::{self, Gateway};
+use millrace_ops::config::{self, Gateway, Subject};
 use millrace_ops::pace::Pace;
 
 use crate::token::Token;
@@ -17,6 +17,7 @@ pub(crate) struct Client {
     /// Its name, which is the source of its commands.
     pub(crate) name: String,
     contexts: Vec<String>,
+    queries: Vec<Subject>,
     tokens: Vec<Token>,
     pace: Pace,
 }
@@ -29,6 +30,7 @@ impl Clients {
         let client = |client: &config::Client| Client {
             name: client.name.clone(),
             contexts: client.contexts.clone(),
+            queries: client.queries.clone(),
             tokens: client.tokens().map(Token::of).collect(),
             pace: Pace::new(gateway.requests_per_second),
         };
@@ -56,6 +58,11 @@ impl Client {
         self.contexts.iter().any(|allowed| allowed == context)
     }
 
+    /// Whether it may query something.
+    pub(crate) fn may_query(&self, subject: Subject) -> bool {
+        self.queries.contains(&subject)
+    }
+
     /// Whether its rate allows one more request now.
     pub(crate) fn may_call(&self, now: Instant) -> bool {
         self.pace.reserve(1, now, BURST).is_some()
@@ -74,6 +81,7 @@ mod tests {
             token: Some(token.into()),
             token_file: None,
             contexts: vec!["customers".to_owned()],
+            queries: Vec::new(),
         };
         let clients = vec![client("shop", "old new"), client("web", "other")];
         Clients::new(&Gateway { clients, requests_per_second: 10, ..Gateway::default() })

@@ -1,8 +1,9 @@
 //! What requests are answered with, and the limits that every request passes first.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::CallerName;
 use crate::clients::Clients;
+use crate::openapi;
 use crate::problem::{Kind, Problem};
+use crate::queries::Queries;
 use crate::receipts::Asking;
 
 /// When a client may try again that was too fast or came when all places were taken, in seconds.
@@ -25,6 +28,10 @@ pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) sender: SingleSender,
     pub(crate) receipts: Asking,
+    /// The read side, when it is configured.
+    pub(crate) queries: Option<Queries>,
+    /// The OpenAPI document, made when it is asked for first.
+    document: OnceLock<Bytes>,
     /// Requests that wait for an outcome are answered when the process stops.
     pub(crate) stop: CancellationToken,
     clients: Clients,
@@ -42,11 +49,18 @@ impl Gateway {
         Ok(Arc::new(Self {
             sender: SingleSender::new(config)?,
             receipts,
+            queries: Queries::new(config)?,
+            document: OnceLock::new(),
             stop,
             clients: Clients::new(&config.gateway),
             room: Semaphore::new(config.gateway.requests_max),
             config: config.clone(),
         }))
+    }
+
+    /// The OpenAPI document as JSON.
+    pub(crate) fn document(&self) -> Bytes {
+        self.document.get_or_init(|| openapi::document(&self.config).to_string().into()).clone()
     }
 
     /// The longest that a request may wait for its outcome.

@@ -1,14 +1,17 @@
 //! HTTP for machine clients: the role `gateway`.
 //!
 //! A command in JSON goes through Kafka as every other one, by the code of `millrace send`. Receipts come from the role `commands`,
-//! which answers on an internal address ([`receipts`]): the gateway has no credentials of the write side.
+//! which answers on an internal address ([`receipts`]): the gateway has no credentials of the write side. Queries are answered from the SQL
+//! views, as a reader, and from Elasticsearch.
 
 mod access;
 mod clients;
 pub mod connections;
 mod gateway;
 mod headers;
+mod openapi;
 mod problem;
+mod queries;
 pub mod receipts;
 mod routes;
 mod shown;
@@ -38,7 +41,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<Option<Jo
     let gateway = Gateway::new(config, stop.clone())?;
     let listener = listen("gateway.listen", address).await?;
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, clients = config.gateway.clients.len(), "serving /v1/commands and /v1/receipts");
+        tracing::info!(%address, clients = config.gateway.clients.len(), "serving commands, receipts and queries below /v1");
     }
     Ok(Some(tokio::spawn(accept(listener, routes::router(&gateway), limits(config), stop))))
 }

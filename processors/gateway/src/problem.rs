@@ -16,25 +16,48 @@ pub(crate) struct Kind(u16, &'static str, &'static str);
 impl Kind {
     pub(crate) const BODY: Self = Self(400, "body-unreadable", "The body is not a JSON object");
     pub(crate) const KEY: Self = Self(400, "idempotency-key-invalid", "The idempotency key cannot be used");
+    pub(crate) const PARAMETERS: Self = Self(400, "parameters-invalid", "Parameters do not fit the query");
     pub(crate) const UNAUTHENTICATED: Self = Self(401, "unauthenticated", "The token is missing or unknown");
     pub(crate) const FORBIDDEN: Self = Self(403, "forbidden", "The client may not do this");
     pub(crate) const UNKNOWN_PATH: Self = Self(404, "path-unknown", "There is nothing here");
     pub(crate) const UNKNOWN_COMMAND: Self = Self(404, "command-unknown", "There is no such command");
     pub(crate) const UNKNOWN_RECEIPT: Self = Self(404, "receipt-unknown", "The client has no such command");
+    pub(crate) const UNKNOWN_RESOURCE: Self = Self(404, "resource-unknown", "The read side does not have it");
     pub(crate) const METHOD: Self = Self(405, "method-not-allowed", "The method is not allowed here");
     pub(crate) const SLOW: Self = Self(408, "body-timeout", "The body did not come in time");
     pub(crate) const REJECTED: Self = Self(409, "rejected", "The command was rejected");
+    pub(crate) const VERSION: Self = Self(412, "version-not-reached", "The read side is behind this version");
     pub(crate) const TOO_LARGE: Self = Self(413, "body-too-large", "The body is too large");
     pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body must be application/json");
     pub(crate) const FIELDS: Self = Self(422, "fields-invalid", "Fields do not fit the command's schema");
     pub(crate) const KEY_REUSED: Self =
         Self(422, "idempotency-key-reused", "The idempotency key belongs to another command");
     pub(crate) const DEAD: Self = Self(422, "dead", "The command could not be decided");
+    pub(crate) const RULES: Self = Self(422, "rules-invalid", "Rules of a segment cannot be read");
     pub(crate) const RATE: Self = Self(429, "rate-exceeded", "The client sends too many requests");
     pub(crate) const PANIC: Self = Self(500, "internal", "An error of this process");
     pub(crate) const FULL: Self = Self(503, "too-many-requests-in-flight", "The gateway is busy");
     pub(crate) const KAFKA: Self = Self(503, "commands-unavailable", "Commands cannot be taken now");
+    pub(crate) const QUERIES: Self = Self(503, "queries-unavailable", "The read side does not answer now");
+    pub(crate) const SEARCHES: Self = Self(503, "searches-unavailable", "Searches cannot be answered now");
+    pub(crate) const SLOW_QUERY: Self = Self(503, "query-too-slow", "The query took too long");
     pub(crate) const RECEIPTS: Self = Self(503, "receipts-unavailable", "Receipts cannot be read now");
+}
+
+impl Kind {
+    /// Those that any request of a client may get.
+    pub(crate) const OF_EVERY_REQUEST: [Self; 4] =
+        [Self::UNAUTHENTICATED, Self::RATE, Self::PANIC, Self::FULL];
+
+    /// The status of the answer.
+    pub(crate) const fn status(self) -> u16 {
+        self.0
+    }
+
+    /// The type of the problem.
+    pub(crate) fn urn(self) -> String {
+        format!("{TYPES}{}", self.1)
+    }
 }
 
 /// A field, and what is wrong with it.
@@ -86,9 +109,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Kind(status, name, title) = self.kind;
+        let (urn, Kind(status, _, title)) = (self.kind.urn(), self.kind);
         let mut body = json!({
-            "type": format!("{TYPES}{name}"), "title": title, "status": status, "detail": self.detail,
+            "type": urn, "title": title, "status": status, "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
             members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));

@@ -95,6 +95,25 @@ pub fn worker_pool(
     Ok((pool.connect_lazy_with(options), outdated))
 }
 
+/// For readers: sessions that change nothing and show times in UTC. A statement that takes longer than `statement_timeout` is
+/// aborted; a connection is waited for as long.
+///
+/// # Errors
+/// As [`pool`].
+pub fn reader_pool(
+    url: &str,
+    namespace: &Namespace,
+    statement_timeout: Duration,
+    connections_max: u32,
+) -> Result<PgPool, sqlx::Error> {
+    // Not the instance's name: migrations wait until sessions of that name are closed, and readers see the SQL views only.
+    let name = format!("millrace {namespace} gateway");
+    let options = options(url, namespace, statement_timeout)?.options(AS_IT_IS).application_name(&name);
+    let options = options.options([("default_transaction_read_only", "on"), ("TimeZone", "UTC")]);
+    let pool = kept(connections_max).acquire_timeout(statement_timeout);
+    Ok(pool.connect_lazy_with(options))
+}
+
 /// A duration in milliseconds for statements; `i64::MAX` when it does not fit.
 pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -13,6 +13,7 @@ pub mod database;
 pub mod dead_letter;
 pub mod deployed;
 pub mod effect;
+pub mod freshness;
 mod group;
 pub mod growth;
 pub mod heartbeat;

@@ -6,7 +6,6 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
 use crate::columns::bind_columns;
-use crate::names::Namespace;
 use crate::statements::statements;
 
 statements! {
@@ -52,14 +51,6 @@ statements! {
          JOIN progress AS p ON p.grp = asked.grp AND p.generation = asked.generation AND p.context = asked.context
               AND p.stream = asked.stream";
     REMOVE = "DELETE FROM progress WHERE grp = $1 AND generation = $2";
-}
-
-/// An SQL view for readers: how far the serving generations are.
-pub const FRESHNESS: &str = include_str!("freshness.sql");
-
-/// The statement that creates [`FRESHNESS`] in the schema of the session, which is the namespace's.
-pub fn freshness(namespace: &Namespace) -> String {
-    FRESHNESS.replace("{namespace}", &namespace.to_string())
 }
 
 /// The physical version of a row that was read.

@@ -26,6 +26,18 @@ pub struct RuleError {
     problem: String,
 }
 
+impl RuleError {
+    /// The place, such as `rules.all[2].is`.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What is wrong there.
+    pub fn problem(&self) -> &str {
+        self.problem.trim_start()
+    }
+}
+
 type Parsed<T> = Result<T, RuleError>;
 
 /// Reads a rule tree.

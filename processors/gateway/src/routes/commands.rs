@@ -82,7 +82,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The body as JSON.
-async fn body(request: Request) -> Result<Value, Problem> {
+pub(super) async fn body(request: Request) -> Result<Value, Problem> {
     let whole = tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &())).await;
     let whole = whole.map_err(|_| {
         Problem::new(Kind::SLOW, format!("it must come within {} seconds", BODY_WITHIN.as_secs()))

@@ -1,34 +1,47 @@
 //! Refusals that need neither Kafka nor the role `commands`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
-use millrace_ops::config::{Client, Config, Gateway as Settings};
+use millrace_ops::config::{Client, Config, Gateway as Settings, Subject};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::router;
 use crate::gateway::Gateway;
+use crate::queries::table::ROUTES;
 
 const TOKEN: &str = "a-token-of-a-shop-that-is-long-enough";
 
 fn gateway(requests_per_second: u32) -> Router {
+    serving(Vec::new(), Settings { requests_per_second, ..Settings::default() })
+}
+
+/// A gateway whose client may query these, at a database that is not there.
+fn querying(queries: Vec<Subject>) -> Router {
+    let reader_url = Some("postgres://reader@127.0.0.1:1/read".parse().unwrap());
+    serving(queries, Settings { reader_url, requests_per_second: 1_000, ..Settings::default() })
+}
+
+fn serving(queries: Vec<Subject>, settings: Settings) -> Router {
     let shop = Client {
         name: "shop".to_owned(),
         token: Some(TOKEN.into()),
         token_file: None,
         contexts: vec!["customers".to_owned()],
+        queries,
     };
     let gateway = Settings {
         clients: vec![shop],
         body_max: bytesize::ByteSize::b(1_000),
-        requests_per_second,
         receipts_listen: Some(([127, 0, 0, 1], 1).into()),
         receipts_token: Some(TOKEN.into()),
-        ..Settings::default()
+        ..settings
     };
     let config = Config { gateway, ..Config::default() };
     let gateway: Arc<Gateway> = Gateway::new(&config, CancellationToken::new()).unwrap();
@@ -59,7 +72,10 @@ async fn answer(request: Request<Body>) -> Response<Body> {
 
 /// Status and type of a problem.
 async fn problem(request: Request<Body>) -> (u16, String) {
-    let answer = answer(request).await;
+    problem_of(answer(request).await).await
+}
+
+async fn problem_of(answer: Response<Body>) -> (u16, String) {
     let status = answer.status().as_u16();
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
@@ -123,4 +139,73 @@ async fn a_client_that_is_too_fast_is_told_when_to_come_again() {
     let last = last.unwrap();
     assert_eq!(last.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(last.headers()["retry-after"], "1");
+}
+
+/// `GET` of the shop, with `some` for what a path names.
+fn query(path: &str, parameters: &str) -> Request<Body> {
+    let steps: Vec<&str> =
+        path.split('/').map(|step| if step.starts_with('{') { "some" } else { step }).collect();
+    let request = Request::get(format!("{}{parameters}", steps.join("/")));
+    request.header("authorization", format!("Bearer {TOKEN}")).body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn a_query_needs_a_right_of_its_own() {
+    for route in ROUTES {
+        let others = Subject::ALL.into_iter().filter(|subject| *subject != route.subject).collect();
+        let gateway = querying(others);
+        let answer = gateway.oneshot(query(route.path, "")).await.unwrap();
+        assert_eq!(problem_of(answer).await, (403, "forbidden".to_owned()), "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn no_query_takes_a_parameter_that_it_does_not_know() {
+    let gateway = querying(Subject::ALL.to_vec());
+    for route in ROUTES {
+        let answer = gateway.clone().oneshot(query(route.path, "?colour=red")).await.unwrap();
+        assert_eq!(problem_of(answer).await, (400, "parameters-invalid".to_owned()), "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_no_reader_answers_no_query() {
+    let gateway =
+        serving(Subject::ALL.to_vec(), Settings { requests_per_second: 1_000, ..Settings::default() });
+    for route in ROUTES {
+        let answer = gateway.clone().oneshot(query(route.path, "")).await.unwrap();
+        assert_eq!(problem_of(answer).await, (404, "path-unknown".to_owned()), "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn the_document_needs_a_token_and_is_compressed_for_who_can_read_that() {
+    let ask = |token: &str| {
+        let request = Request::get("/v1/openapi.json").header("authorization", format!("Bearer {token}"));
+        answer(request.header("accept-encoding", "gzip").body(Body::empty()).unwrap())
+    };
+    assert_eq!(ask("guess").await.status(), 401);
+    let document = ask(TOKEN).await;
+    assert_eq!(
+        (document.status().as_u16(), &document.headers()["content-encoding"]),
+        (200, &"gzip".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_read_side_that_does_not_answer_holds_no_more_queries_than_there_are_places() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let reader = format!("postgres://reader@{}/read", silent.local_addr().unwrap());
+    let query_timeout = Duration::from_millis(500);
+    let reader_url = Some(reader.parse().unwrap());
+    let settings = Settings { reader_url, query_timeout, queries_max: 1, ..Settings::default() };
+    let gateway = serving(Subject::ALL.to_vec(), settings);
+    let product = || gateway.clone().oneshot(query("/v1/products/{product_id}", ""));
+    let first = tokio::spawn(product());
+    let _held = silent.accept().await.unwrap();
+    let full = problem_of(product().await.unwrap()).await;
+    assert_eq!(full, (503, "too-many-requests-in-flight".to_owned()));
+    let given_up = problem_of(first.await.unwrap().unwrap()).await;
+    assert_eq!(given_up, (503, "queries-unavailable".to_owned()));
+    assert_ne!(problem_of(product().await.unwrap()).await, full, "the place is free again");
 }

@@ -23,11 +23,11 @@ const REQUESTS_MAX: usize = 10_000;
 /// Characters of a client's name, at most.
 const NAME_MAX: usize = 64;
 
-/// Commands and receipts over HTTP: the role `gateway`, and the receipts that the role `commands` answers it with.
+/// Commands, receipts and queries over HTTP: the role `gateway`, and the receipts that the role `commands` answers it with.
 #[serde_as]
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Gateway {
-    /// Where the gateway serves commands and receipts: `host:port`. Off by default. Put it behind a proxy that terminates TLS.
+    /// Where the gateway serves: `host:port`. Off by default. Put it behind a proxy that terminates TLS.
     pub listen: Option<SocketAddr>,
     /// The programs that may call it: each with `name` (the `ce_source` of its commands), `token_file` or `token`, and `contexts`
     /// (those to which it may send commands). Other callers are refused.
@@ -53,6 +53,20 @@ pub struct Gateway {
     pub receipts_token: Option<SecretString>,
     /// A file with that token.
     pub receipts_token_file: Option<PathBuf>,
+    /// The URL of the read side's database for queries, with the role `postgres.reader_role`, which sees the SQL views only. Without it
+    /// the gateway answers no queries.
+    pub reader_url: Option<Address>,
+    /// A file with the password of that role.
+    pub reader_password_file: Option<PathBuf>,
+    /// Connections of a process to that database, at most.
+    pub reader_connections_max: u32,
+    /// Concurrent queries of all clients in each process, at most; further ones are answered with 503.
+    pub queries_max: usize,
+    /// A query that takes longer is given up.
+    #[serde_as(as = "Human")]
+    pub query_timeout: Duration,
+    /// Origins whose pages may call the gateway from a browser (CORS), such as `https://shop.example.com`. None by default.
+    pub cors_origins: Vec<String>,
 }
 
 /// A program that may call the gateway.
@@ -70,7 +84,57 @@ pub struct Client {
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// The contexts to which it may send commands.
+    #[serde(default)]
     pub contexts: Vec<String>,
+    /// What it may query.
+    #[serde(default)]
+    pub queries: Vec<Subject>,
+}
+
+/// What a client may query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// Products with price and stock.
+    Products,
+    /// Carts.
+    Carts,
+    /// Orders of every customer.
+    Orders,
+    /// Customers and all that is known of them.
+    Customers,
+    /// Accounts and their entries.
+    Accounts,
+    /// Campaigns, and the audiences of segments.
+    Campaigns,
+    /// Sums over all customers by period.
+    Analytics,
+}
+
+impl Subject {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Products,
+        Self::Carts,
+        Self::Orders,
+        Self::Customers,
+        Self::Accounts,
+        Self::Campaigns,
+        Self::Analytics,
+    ];
+
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Products => "products",
+            Self::Carts => "carts",
+            Self::Orders => "orders",
+            Self::Customers => "customers",
+            Self::Accounts => "accounts",
+            Self::Campaigns => "campaigns",
+            Self::Analytics => "analytics",
+        }
+    }
 }
 
 impl Default for Gateway {
@@ -86,6 +150,12 @@ impl Default for Gateway {
             receipts_url: None,
             receipts_token: None,
             receipts_token_file: None,
+            reader_url: None,
+            reader_password_file: None,
+            reader_connections_max: 8,
+            queries_max: 64,
+            query_timeout: Duration::from_secs(5),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -132,6 +202,10 @@ impl Gateway {
     pub(super) fn with_secrets(mut self) -> Result<Self, Failure> {
         let file = self.receipts_token_file.as_deref();
         self.receipts_token = from_file("gateway.receipts_token_file", file, self.receipts_token)?;
+        if let (Some(url), Some(file)) = (&self.reader_url, &self.reader_password_file) {
+            let refuse = |problem| Failure::usage(format!("gateway.reader_password_file: {problem}"));
+            self.reader_url = Some(url.clone().with_password_file(file).map_err(refuse)?);
+        }
         self.clients = self.clients.into_iter().map(Client::with_token).collect::<Result<_, _>>()?;
         Ok(self)
     }
@@ -145,6 +219,13 @@ impl Gateway {
             }),
             positive("gateway.requests_per_second", self.requests_per_second),
             at_least("gateway.wait_max", self.wait_max, Duration::from_secs(1)),
+            positive("gateway.reader_connections_max", self.reader_connections_max),
+            (!(1..=REQUESTS_MAX).contains(&self.queries_max)).then(|| {
+                format!("gateway.queries_max must be 1 to {REQUESTS_MAX}, not {}", self.queries_max)
+            }),
+            at_least("gateway.query_timeout", self.query_timeout, Duration::from_millis(100)),
+            self.no_database(),
+            self.no_origin(),
             self.repeated(),
             self.open(),
             self.without_receipts(),
@@ -152,6 +233,22 @@ impl Gateway {
         ];
         problems.extend(others.into_iter().flatten());
         problems
+    }
+
+    fn no_database(&self) -> Option<String> {
+        let scheme = self.reader_url.as_ref()?.url().scheme();
+        let known = ["postgres", "postgresql"].contains(&scheme);
+        (!known).then(|| format!("gateway.reader_url must begin with postgres://, not {scheme}://"))
+    }
+
+    /// An origin is compared with what browsers send: scheme, host and port without a path.
+    fn no_origin(&self) -> Option<String> {
+        let is_origin = |text: &&String| {
+            let url = reqwest::Url::parse(text).ok();
+            url.is_some_and(|url| url.has_host() && url.origin().ascii_serialization() == **text)
+        };
+        let other = self.cors_origins.iter().find(|text| !is_origin(text))?;
+        Some(format!("gateway.cors_origins: `{other}` is not an origin, such as https://shop.example.com"))
     }
 
     /// Two clients with one name, or with one token.
@@ -199,7 +296,8 @@ mod tests {
 
     fn client(name: &str, token: &str) -> Client {
         let token = (!token.is_empty()).then(|| token.into());
-        Client { name: name.to_owned(), token, token_file: None, contexts: vec!["customers".to_owned()] }
+        let contexts = vec!["customers".to_owned()];
+        Client { name: name.to_owned(), token, token_file: None, contexts, queries: Vec::new() }
     }
 
     fn gateway(clients: Vec<Client>) -> Gateway {
@@ -261,5 +359,29 @@ mod tests {
         }
         let elsewhere = Client { contexts: vec!["weather".to_owned()], ..client("shop", &long) };
         assert!(problem(&gateway(vec![elsewhere])).contains("there is no context `weather`"));
+    }
+
+    #[test]
+    fn what_may_be_queried_is_named_as_it_is_read() {
+        for subject in Subject::ALL {
+            let named: Subject = serde_json::from_value(subject.as_str().into()).unwrap();
+            assert_eq!(named, subject);
+        }
+        assert!(serde_json::from_value::<Subject>("everything".into()).is_err());
+    }
+
+    #[test]
+    fn readers_need_a_database_and_origins_have_no_path() {
+        let elsewhere = Gateway { reader_url: Some("http://db/".parse().unwrap()), ..gateway(Vec::new()) };
+        assert!(problem(&elsewhere).contains("gateway.reader_url must begin with postgres://"));
+        let origins =
+            |origin: &str| problem(&Gateway { cors_origins: vec![origin.to_owned()], ..gateway(Vec::new()) });
+        assert_eq!(
+            (origins("https://shop.example.com"), origins("http://localhost:3000")),
+            Default::default()
+        );
+        for other in ["*", "https://shop.example.com/", "shop.example.com", "null"] {
+            assert!(origins(other).contains("is not an origin"), "{other}");
+        }
     }
 }

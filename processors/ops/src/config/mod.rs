@@ -39,7 +39,7 @@ pub use audit::Audit;
 pub use connect::Connect;
 pub use effects::Effects;
 pub use elasticsearch::Elasticsearch;
-pub use gateway::{Client, Gateway};
+pub use gateway::{Client, Gateway, Subject};
 pub use http::Http;
 pub use kafka::Kafka;
 pub use logging::{LogFormat, Logging};
@@ -98,7 +98,7 @@ pub struct Config {
     pub retention: Retention,
     /// Addresses that a process listens on.
     pub http: Http,
-    /// Commands and receipts over HTTP: the role `gateway`, and the receipts that the role `commands` answers it with.
+    /// Commands, receipts and queries over HTTP: the role `gateway`, and the receipts that the role `commands` answers it with.
     pub gateway: Gateway,
     /// Metrics of the namespace.
     pub metrics: Metrics,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use millrace_domain::dictionary::{SqlView, meaning, sql_views};
-use millrace_store::progress;
+use millrace_store::freshness;
 use sqlx::PgConnection;
 
 use crate::config::Config;
@@ -51,7 +51,7 @@ struct Views(HashMap<String, (String, &'static str)>);
 
 impl Views {
     fn of(config: &Config) -> Self {
-        let of_all = sql_views(progress::FRESHNESS).into_iter();
+        let of_all = sql_views(freshness::FRESHNESS).into_iter();
         let of_all = of_all.map(|SqlView { name, words, .. }| (name, (words, "")));
         Self(layout::read_models(config).iter().flat_map(views).chain(of_all).collect())
     }

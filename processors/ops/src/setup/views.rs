@@ -1,7 +1,7 @@
 //! Tables and SQL views of read models.
 
 use millrace_engine::views::ddl;
-use millrace_store::{progress, replay};
+use millrace_store::{freshness, replay};
 use sqlx::PgConnection;
 
 use super::steps::Did;
@@ -28,13 +28,13 @@ pub(super) async fn create(
             .extend(serving.zip(model.table.as_ref()).map(|(serving, table)| (model.name, table, serving)));
     }
     sql_views::make(connection, &config.namespace, &to_make).await.map_err(fail)?;
-    done.push(freshness(connection, config).await.map_err(fail)?);
+    done.push(freshness_view(connection, config).await.map_err(fail)?);
     Ok(done)
 }
 
 /// The SQL view that shows how far the others are. It names no table of a generation, so that no swap replaces it.
-async fn freshness(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
-    let create = progress::freshness(&config.namespace);
+async fn freshness_view(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let create = freshness::create(&config.namespace);
     let is_made = sql_views::are_as(connection, &config.namespace, &create).await?;
     if !is_made {
         execute(connection, create).await?;

@@ -1,5 +1,8 @@
 //! Commands and receipts over HTTP. The gateway is a process of its own that can reach neither database.
 
+mod processes;
+mod queries;
+
 use std::collections::BTreeSet;
 
 use millrace_testkit::free_port;
@@ -27,15 +30,18 @@ struct Gateway {
 }
 
 impl Gateway {
+    /// Alone, without either database.
     async fn start(instance: &Instance, variables: &[(&str, &str)]) -> Self {
-        let address = format!("127.0.0.1:{}", free_port().expect("a free port"));
         let databases = format!("postgres://millrace@{NOWHERE}/none");
-        let own = [
-            ("MILLRACE_GATEWAY__LISTEN", address.as_str()),
-            ("WRITE_DATABASE_URL", &databases),
-            ("READ_DATABASE_URL", &databases),
-        ];
-        let process = instance.start_with(&["gateway"], &[&own[..], variables].concat());
+        let own = [("WRITE_DATABASE_URL", databases.as_str()), ("READ_DATABASE_URL", &databases)];
+        Self::start_as(instance, &["gateway"], &[&own[..], variables].concat()).await
+    }
+
+    /// With the roles of the arguments.
+    async fn start_as(instance: &Instance, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let address = format!("127.0.0.1:{}", free_port().expect("a free port"));
+        let own = [("MILLRACE_GATEWAY__LISTEN", address.as_str())];
+        let process = instance.start_with(arguments, &[&own[..], variables].concat());
         let gateway = Self { process, url: format!("http://{address}/v1") };
         eventually("the gateway serves", async || {
             let answer = http().get(&gateway.url).send().await.map_err(|error| error.to_string())?;

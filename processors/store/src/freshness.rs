@@ -1,0 +1,33 @@
+//! The SQL view `freshness`: how far the serving generation of each view has folded each stream. Readers see it instead of the tables
+//! of the engine.
+
+use sqlx::PgExecutor;
+
+use crate::names::Namespace;
+
+/// The SQL view, with a placeholder for the namespace.
+pub const FRESHNESS: &str = include_str!("freshness.sql");
+const REACHED: &str = "SELECT version FROM freshness WHERE view = $1 AND context = $2 AND stream = $3";
+
+/// The statement that creates the SQL view in the schema of the session, which is the namespace's.
+pub fn create(namespace: &Namespace) -> String {
+    FRESHNESS.replace("{namespace}", &namespace.to_string())
+}
+
+/// The version of a stream that a view has folded; `None` for a stream of which it has folded nothing.
+///
+/// # Errors
+/// Database errors.
+pub async fn reached(
+    executor: impl PgExecutor<'_>,
+    view: &str,
+    (context, stream): (&str, &str),
+) -> sqlx::Result<Option<i64>> {
+    let reached = sqlx::query_scalar(REACHED).bind(view).bind(context).bind(stream);
+    reached.fetch_optional(executor).await
+}
+
+/// The same as an expression of a statement whose first parameter is the stream. View and context are names of this build.
+pub fn of_first_parameter(view: &'static str, context: &'static str) -> String {
+    format!("(SELECT version FROM freshness WHERE view = '{view}' AND context = '{context}' AND stream = $1)")
+}
