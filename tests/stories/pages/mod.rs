@@ -1,5 +1,6 @@
 //! Everything in docs/ runs as printed: examples of commands, programs of producers, queries of readers.
 
+mod matrix;
 mod producers;
 mod readers;
 

@@ -36,10 +36,36 @@ async fn the_command_is_completed(instance: &Instance, id: &str) {
     .await;
 }
 
+/// A client of Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    Python,
+    Java,
+    Node,
+    Go,
+    Kcat,
+}
+
+/// The program that produces what its input says, with this client; `None` when there is none on this machine.
+pub(super) fn client(instance: &Instance, client: Client) -> Option<Command> {
+    let (language, program) = match client {
+        Client::Python => ("python", include_str!("clients/producer.py")),
+        Client::Java => ("java", include_str!("clients/Producer.java")),
+        Client::Node => ("js", include_str!("clients/producer.js")),
+        Client::Go => ("go", include_str!("clients/producer.go")),
+        Client::Kcat => return None,
+    };
+    command(instance, language, program)
+}
+
+pub(super) fn has_kcat() -> bool {
+    is_there("kcat", &["-V"])
+}
+
 /// Runs a program; `None` when what it needs is not on this machine.
 pub(super) fn command(instance: &Instance, language: &str, program: &str) -> Option<Command> {
     let mut command = match language {
-        "sh" if program.contains("kcat") && !is_there("kcat", &["-V"]) => return None,
+        "sh" if program.contains("kcat") && !has_kcat() => return None,
         "sh" => with_arguments("sh", &["-ec", program]),
         "python" => python(program)?,
         "java" => java(instance, program)?,
@@ -63,8 +89,10 @@ fn python(program: &str) -> Option<Command> {
 /// `STORY_JARS` is a class path.
 fn java(instance: &Instance, program: &str) -> Option<Command> {
     let jars = std::env::var("STORY_JARS").ok()?;
-    std::fs::write(instance.folder().join("SendCommand.java"), program).expect("a program");
-    Some(with_arguments("java", &["-cp", &jars, "SendCommand.java"]))
+    let class = program.split("public class ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let file = format!("{}.java", class.expect("a class"));
+    std::fs::write(instance.folder().join(&file), program).expect("a program");
+    Some(with_arguments("java", &["-cp", &jars, &file]))
 }
 
 /// `STORY_NODE` is a folder of modules.
