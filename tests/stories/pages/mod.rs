@@ -1,5 +1,6 @@
 //! Everything in docs/ runs as printed: examples of commands, programs of producers, queries of readers.
 
+mod hour;
 mod matrix;
 mod producers;
 mod readers;
@@ -22,13 +23,15 @@ async fn what_the_pages_print_runs_as_it_is_printed() {
     // A payment may be decided long before the subscription that it is for.
     let patient = ("retries.delays", "[400ms, 1s, 5s, 20s]");
     let instance = instance_with("pages", &[("contexts", &all), ("topics.partitions", "1"), patient]).await;
-    let _process = instance.start();
+    let process = instance.start();
     every_example_of_a_command_is_completed(&instance).await;
     readers::a_customer_with_an_accent(&instance).await;
     producers::every_program_of_a_producer_runs(&instance).await;
     what_send_cannot_send_is_named(&instance).await;
     a_namespace_that_is_none_is_named(&instance);
     instance.settle().await;
+    hour::there_is_little_to_read(&instance, &process);
+    hour::every_action_works(&instance);
     readers::every_query_finds_something(&instance).await;
     readers::every_column_has_a_comment(&instance).await;
 }

@@ -1,5 +1,7 @@
 //! Programs of producers: what docs/producing.md prints, in each language whose client is on this machine.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -9,7 +11,7 @@ use super::{DOCS, blocks, with_arguments};
 use crate::WORKSHOP;
 
 pub(super) async fn every_program_of_a_producer_runs(instance: &Instance) {
-    std::os::unix::fs::symlink(WORKSHOP.binary, instance.folder().join("millrace")).expect("a link");
+    the_program_has_the_instances_settings(instance);
     for (language, program) in blocks(&Path::new(DOCS).join("producing.md")) {
         let Some(mut command) = command(instance, &language, &program) else {
             let first = program.lines().next().unwrap_or_default();
@@ -26,6 +28,15 @@ pub(super) async fn every_program_of_a_producer_runs(instance: &Instance) {
             the_command_is_completed(instance, id).await;
         }
     }
+}
+
+/// `millrace`, as it would be with the instance's settings in a file.
+fn the_program_has_the_instances_settings(instance: &Instance) {
+    let settings: String = instance.settings().iter().map(|setting| format!(" --set '{setting}'")).collect();
+    let file = instance.folder().join("millrace");
+    std::fs::write(&file, format!("#!/bin/sh\nexec '{}'{settings} \"$@\"\n", WORKSHOP.binary))
+        .expect("a file");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("a program");
 }
 
 async fn the_command_is_completed(instance: &Instance, id: &str) {
@@ -76,7 +87,7 @@ pub(super) fn command(instance: &Instance, language: &str, program: &str) -> Opt
     let path = std::env::var("PATH").unwrap_or_default();
     command.current_dir(instance.folder()).envs(stack().variables());
     command.env("PATH", format!("{}:{path}", instance.folder().display()));
-    command.env("MILLRACE_NAMESPACE", &instance.name).env("MILLRACE_TOPICS__PARTITIONS", "1");
+    command.env("MILLRACE_NAMESPACE", &instance.name);
     Some(command)
 }
 

@@ -27,7 +27,14 @@ fn trees() -> Vec<Value> {
 /// Values that may stand where another stood.
 fn others() -> Vec<Value> {
     let texts = ["", "a", "=", "in", "has", "eur", "EURO", "orders", "country", "spend", "tab\t", "\u{85}"];
-    let numbers = [json!(-1), json!(0), json!(1.5), json!(36_501), json!(1_000_000_001_i64), json!(1_000_000_000_000_001_i64)];
+    let numbers = [
+        json!(-1),
+        json!(0),
+        json!(1.5),
+        json!(36_501),
+        json!(1_000_000_001_i64),
+        json!(1_000_000_000_000_001_i64),
+    ];
     let mut others: Vec<Value> = texts.into_iter().map(Value::from).chain(numbers).collect();
     others.extend([json!("x".repeat(200)), json!("x".repeat(201)), json!("é".repeat(200))]);
     others.extend([json!(null), json!(true), json!([]), json!({}), json!(["a"]), json!([1])]);

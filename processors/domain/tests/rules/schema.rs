@@ -44,9 +44,8 @@ impl Schema {
     }
 
     fn properties(&self, wanted: &Value, value: &Value) -> bool {
-        let fits = |(name, schema): (&String, &Value)| {
-            value.get(name).is_none_or(|value| self.fits(schema, value))
-        };
+        let fits =
+            |(name, schema): (&String, &Value)| value.get(name).is_none_or(|value| self.fits(schema, value));
         wanted.as_object().expect("properties").iter().all(fits)
     }
 
