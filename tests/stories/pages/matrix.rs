@@ -80,7 +80,7 @@ fn row(instance: &Instance, client: Client, codec: &str, i: usize, schemas: &[Sc
     json!({
         "id": id, "key": id, "topic": instance.topic("cmd", "customers"), "schema": schema.avsc, "schema_id": schema.id,
         "value": {"customer_id": id, "name": "Émile", "email": "emile@example.org"},
-        "compression": codec, "transactional": i % 2 == 0, "murmur2": i % 4 < 2,
+        "compression": codec, "transactional": i.is_multiple_of(2), "murmur2": i % 4 < 2,
     })
 }
 
