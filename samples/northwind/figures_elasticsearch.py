@@ -129,10 +129,10 @@ def sales(elasticsearch):
     """Confirmed orders summed up: in total, by country, and their nested lines by category and product."""
     lines = nested(
         "lines",
-        category=sum_by("lines.category", cents="lines.amount"),
+        category=sum_by("lines.category.keyword", cents="lines.amount"),
         product=sum_by("lines.product_id", units="lines.quantity"),
     )
-    confirmed = {"total": sum_of("total"), "country": sum_by("customer_country", cents="total"), "lines": lines}
+    confirmed = {"total": sum_of("total"), "country": sum_by("customer_country.keyword", cents="total"), "lines": lines}
     answer = elasticsearch.aggregate("orders", {
         "total": sum_of("total"),
         "lines": nested("lines"),

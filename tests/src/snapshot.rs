@@ -176,8 +176,10 @@ fn by_id(document: String) -> (String, Value) {
     (document["_id"].as_str().expect("an id").to_owned(), comparable(document["_source"].take()))
 }
 
-/// Postgres and serde write the same time in two ways, and fields in any order.
+/// Postgres and serde write the same time in two ways, and fields in any order; only a document has the texts of its row a second
+/// time, for searches.
 fn comparable(mut row: Value) -> Value {
+    row.as_object_mut().map(|fields| fields.remove("search"));
     for (_, value) in row.as_object_mut().into_iter().flatten() {
         if let Some(time) = value.as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok()) {
             *value = time.to_utc().to_rfc3339().into();

@@ -53,13 +53,11 @@ async fn shares_are_parts_of_a_whole(instance: &Instance) {
         ("revenue_by_country", "year, currency"),
         ("top_customers", "currency"),
     ] {
-        let sql = format!("SELECT round(sum(share), 6)::float8 FROM {view} GROUP BY {whole}");
-        let shares = sqlx::query_scalar::<_, f64>(sqlx::AssertSqlSafe(sql)).fetch_all(&instance.read).await;
-        let shares = shares.expect("shares");
-        assert!(
-            !shares.is_empty() && shares.iter().all(|share| (share - 1.0).abs() < 1e-6),
-            "{view}: {shares:?}"
-        );
+        // Each is rounded to four decimals.
+        let sql = format!("SELECT abs(sum(share) - 1) <= 0.00005 * count(*) FROM {view} GROUP BY {whole}");
+        let whole = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_all(&instance.read).await;
+        let whole = whole.expect("shares");
+        assert!(!whole.is_empty() && whole.iter().all(|whole| *whole), "{view}: {whole:?}");
     }
 }
 
@@ -89,8 +87,8 @@ async fn stock_turns_over_by_what_was_shipped_of_what_was_there() {
         assert_eq!(shipped, 300_000);
         // A million was there all the time; less the units that left today, or yesterday when midnight has passed.
         let gone = (1_000_000.0 - average) * f64::from(days) / 300_000.0;
-        assert!((gone - 1.0).abs() < 1e-6 || (gone - 2.0).abs() < 1e-6, "{average} in {days} days");
-        assert!((turnover - 300_000.0 / average).abs() < 1e-6, "{turnover}");
+        assert!((gone - 1.0).abs() < 1e-4 || (gone - 2.0).abs() < 1e-4, "{average} in {days} days");
+        assert!((turnover - 300_000.0 / average).abs() < 1e-4, "{turnover}");
     }
 }
 

@@ -33,7 +33,7 @@ async fn texts(pool: &PgPool, sql: &'static str) -> Vec<String> {
 async fn commands_keep_the_order_of_their_own_key_under_whatever_key_they_come() {
     let _turn = beside_others().await;
     let instance = instance_with("keys", &SETTINGS).await;
-    let _process = instance.start();
+    let process = instance.start();
     let topic = instance.topic("cmd", "carts");
     // The customers of these never come in time.
     for (cart, i) in [("redriven", 2), ("copied", 3)] {
@@ -59,6 +59,7 @@ async fn commands_keep_the_order_of_their_own_key_under_whatever_key_they_come()
     let completed = "SELECT count(*) FROM command WHERE context = 'carts' AND status = 'completed'";
     becomes(&instance.write, completed, 10).await;
     becomes(&instance.write, DEAD, 2).await;
+    process.reports("millrace_foreign_keys_total", &[("context", "carts")], 10.0).await;
     dead_letters_of_no_key_come_back(&instance, &topic).await;
     // Bytes and keys as they came, whatever they waited under.
     let letters = instance.kafka.all(&format!("{topic}.{}.dlq", instance.group("commands")));

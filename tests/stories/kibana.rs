@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use millrace_tests::kibana::{Fields, Panel, SavedObject, find, shipped, used_fields};
 use millrace_tests::load::{Load, add_product, command, customer, order, place, product};
-use millrace_tests::snapshot::elastic;
+use millrace_tests::snapshot::{elastic, elastic_with};
 use millrace_tests::{Instance, views};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{beside_others, instance_with};
@@ -60,6 +61,23 @@ fn every_field_is_in_the_strict_mapping_with_a_type_that_will_do() {
     }
 }
 
+#[test]
+fn every_published_view_has_a_data_view_that_formats_fields_of_its_mapping() {
+    let objects = shipped("millrace");
+    let views = views::of(millrace_schemas::CONTEXTS);
+    for view in views.iter().filter(|view| view.index) {
+        let data_view = find(&objects, "index-pattern", &format!("millrace-{}", view.name));
+        let fields = Fields::of(view.name);
+        for named in ["fieldFormatMap", "fieldAttrs"] {
+            let named = data_view.attribute(named).as_str().expect("JSON as text");
+            let named: Value = serde_json::from_str(named).expect("JSON");
+            for field in named.as_object().expect("fields").keys() {
+                assert_eq!(fields.kind(field), Some("long"), "{}: {field}", view.name);
+            }
+        }
+    }
+}
+
 /// The published view that an object is about.
 fn view_of(objects: &[SavedObject], object: &SavedObject) -> String {
     let data_view = match object.links().as_slice() {
@@ -77,7 +95,8 @@ fn view_of(objects: &[SavedObject], object: &SavedObject) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn elasticsearch_answers_every_panel_of_the_dashboard() {
     let _turn = beside_others().await;
-    let contexts = r#"["carts", "catalog", "customers", "inventory", "orders", "payments"]"#;
+    let contexts =
+        r#"["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "orders", "payments"]"#;
     let instance = instance_with("kibana", &[("contexts", contexts)]).await;
     let _process = instance.start();
     some_of_everything_happens(&instance).await;
@@ -136,9 +155,12 @@ async fn every_pattern_is_an_alias(objects: &[SavedObject]) {
     for object in objects.iter().filter(|object| object.kind() == "index-pattern") {
         let pattern = object.attribute("title").as_str().expect("a pattern");
         elastic(&format!("{pattern}/_refresh"), None).await;
-        let answer = elastic(&format!("{pattern}/_search"), Some(json!({"size": 1}))).await;
-        let index = answer["hits"]["hits"][0]["_index"].as_str().expect("a document");
-        assert!(index.starts_with(&format!("{pattern}-g")), "{pattern} leads to {index}");
+        let aliases = elastic_with(Method::GET, &format!("{pattern}/_alias"), None).await;
+        let indices: Vec<&String> = aliases.as_object().expect("indices").keys().collect();
+        assert!(
+            matches!(&indices[..], [index] if index.starts_with(&format!("{pattern}-g"))),
+            "{pattern} leads to {indices:?}"
+        );
     }
 }
 

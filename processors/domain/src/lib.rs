@@ -16,6 +16,7 @@ pub mod registry;
 pub mod rules;
 mod saga;
 pub mod sagas;
+pub mod search;
 pub mod segments;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -52,7 +52,9 @@ pub trait View: Send + Sync + 'static {
     const CHECK: &'static str;
     /// The Elasticsearch mapping's properties, when the view is published.
     const MAPPING: Option<&'static str>;
-    /// The number of the fold, from 1: increase it when `evolve` changes, so that the view is rebuilt.
+    /// The columns whose texts its documents repeat in their field `search`, with and without accents ([`mod@crate::search`]).
+    const SEARCH: &'static [&'static str] = &[];
+    /// The number of the fold, from 1: increase it when `evolve` or `search` changes, so that the view is rebuilt.
     const FOLD: u32 = 1;
     /// Columns whose meaning has changed since the previous shape: they are not compared between the two generations.
     const CHANGED: &'static [&'static str] = &[];

@@ -152,7 +152,8 @@ pub fn check(kafka: &KafkaSettings) -> Result<(), String> {
 /// The configuration of a member of a group.
 pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
     let mut config = configured(kafka, CONSUMER);
-    let client = release::client_id(config.get("client.id").unwrap_or(CLIENT));
+    let name = kafka.properties.get("client.id").cloned().unwrap_or_else(member_name);
+    let client = release::client_id(&name);
     config
         .set("group.id", group)
         .set("client.id", client)
@@ -168,6 +169,12 @@ pub fn consumer(kafka: &KafkaSettings, group: &str) -> ClientConfig {
             .set("partition.assignment.strategy", "cooperative-sticky");
     }
     config
+}
+
+/// The name of a member, unless it is configured: `millrace-<host>-<process>`, so that Kafka's tools show whose partition it is.
+fn member_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{CLIENT}-{}-{}", host.trim(), std::process::id())
 }
 
 /// The largest fetch response of a member in bytes, which is also the largest decompressed zstd batch.
@@ -266,6 +273,9 @@ mod tests {
             consumer(&settings(&[("client.id", "x")]), "g").get("client.id"),
             Some(&*release::client_id("x"))
         );
+        let name = member_name();
+        assert_eq!(consumer(&settings(&[]), "g").get("client.id"), Some(&*release::client_id(&name)));
+        assert!(name.ends_with(&format!("-{}", std::process::id())), "{name}");
     }
 
     #[test]

@@ -58,6 +58,15 @@ metric!(
         register_int_counter_vec("millrace_decisions_total", "Decided commands", &["context", "status"])
 );
 metric!(
+    /// Commands whose Kafka key is not the field that their schema names as the key, or is missing.
+    ///
+    /// High: Nothing fails, but Kafka chose the partition by that key: commands of one key may lie in several partitions, where
+    /// nothing keeps their order. Correct the producer (docs/producing.md).
+    FOREIGN_KEYS: IntCounterVec = register_int_counter_vec(
+        "millrace_foreign_keys_total", "Commands with another Kafka key than their schema's", &["context"]
+    )
+);
+metric!(
     /// Seconds from the production of a command to its decision, retries included, by type and outcome: completed, rejected.
     ///
     /// High: Check `millrace_lag_seconds` of the group of commands, then `millrace_batch_seconds`. Wrong clocks of producers
@@ -429,6 +438,7 @@ mod tests {
         for counter in [&RECORDS, &DUPLICATES, &ANSWERED, &PARKED, &RETRIES, &SWEPT] {
             of_group(counter, &group).inc();
         }
+        FOREIGN_KEYS.with_label_values(&["c"]).inc();
         for counter in [&DECISIONS, &DEAD_LETTERS, &PRUNED, &SAGA_STEPS, &SAGA_TIMERS] {
             counter.with_label_values(&["g", "x"]).inc();
         }
@@ -468,7 +478,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            42
+            43
         );
     }
 

@@ -206,8 +206,22 @@ impl Answer {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                 Err(Failure::unreachable(self.service, address, format!("it answers {}", self.status)))
             }
+            StatusCode::NOT_FOUND if self.is_no_registrys() => {
+                let Self { path, status, .. } = &self;
+                let why = format!(
+                    "it answers `{path}` with {status}, and not as a registry does: does `registry.url` have the path of \
+                     its API, such as /apis/ccompat/v7 of Apicurio?"
+                );
+                Err(Failure::unreachable(self.service, address, why))
+            }
             _ => Ok(self),
         }
+    }
+
+    /// A 404 of something else at the registry's address: the registry itself says what it does not have (40401, 40402, 40403).
+    fn is_no_registrys(&self) -> bool {
+        let code = self.body.get("error_code").and_then(Value::as_u64);
+        self.service == Service::Registry && code.is_none_or(|code| code / 100 != 404)
     }
 
     /// The body of a successful answer; `None` when there is no such document.
@@ -258,5 +272,18 @@ mod tests {
         let elastic = json!({"error": {"reason": "failed", "caused_by": {"reason": "why"}}});
         assert_eq!(reason(&elastic), "failed: why");
         assert_eq!(reason(&json!("text")), "\"text\"");
+    }
+
+    #[test]
+    fn a_404_that_is_not_the_registrys_says_that_the_path_is_wrong() {
+        let address: Address = "http://registry:8080".parse().unwrap();
+        let answer = |service, body: Value| {
+            Answer { service, path: "/subjects/x".to_owned(), status: StatusCode::NOT_FOUND, body }
+                .unless_away(&address)
+        };
+        assert!(answer(Service::Registry, json!({"error_code": 40401, "message": "not found"})).is_ok());
+        assert!(answer(Service::Connect, json!("no such page")).is_ok());
+        let failure = answer(Service::Registry, json!({"status": 404, "title": "no resource"})).unwrap_err();
+        assert!(failure.to_string().contains("does `registry.url` have the path"), "{failure}");
     }
 }

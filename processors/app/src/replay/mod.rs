@@ -242,10 +242,19 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
     output::print(format, &format!("{}{comparisons}", table.render()), &json!(generations.0))
 }
 
+/// The state; a build that was compared and differs waits for the operator.
+fn state(generation: &Generation) -> &'static str {
+    let differs = generation.comparison.as_ref().is_some_and(|comparison| !comparison.equal());
+    match generation.state {
+        State::Building if differs => "differs",
+        state => state.as_str(),
+    }
+}
+
 fn row(table: &mut Table, generation: &Generation, behind: i64) {
     table.row([
         generation.generation.to_string(),
-        generation.state.as_str().to_owned(),
+        state(generation).to_owned(),
         behind.to_string(),
         generation.asked_by.clone(),
         generation.reason.clone(),

@@ -95,7 +95,7 @@ impl Members {
         for Group { role, .. } in unable_here {
             tracing::warn!(
                 effect = role,
-                "no provider is configured for the effect's calls; its events wait"
+                "no provider is configured for the effect's calls, so its events wait: set payment.url, mail.url or vendor.url"
             );
         }
         Ok(Self {
@@ -368,7 +368,7 @@ impl Members {
     fn join(&mut self, place: Place) -> Result<(), Failure> {
         let watch = Watch::new(&self.stop);
         let member = self.roles.join(&place.name, place.generation, &place.group, watch.clone())?;
-        tracing::info!(group = place.group, generation = place.generation, "running");
+        tracing::debug!(group = place.group, generation = place.generation, "joining");
         let beside = self.roles.beside(&place.name, watch.leave().clone());
         let over = watch.clone();
         let task = tokio::spawn(async move {

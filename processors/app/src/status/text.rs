@@ -261,11 +261,10 @@ fn no_process() -> String {
     "none of this namespace answers where this configuration listens\n".to_owned()
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "bytes for people")]
 fn shown_process(process: &Process) -> String {
     let memory = process
         .resident_bytes
-        .map(|memory| format!(", {} resident", bytes(memory as i64)))
+        .map(|memory| format!(", {} resident", bytes(i64::try_from(memory).unwrap_or(i64::MAX))))
         .unwrap_or_default();
     let figures: Vec<String> =
         process.state_cache.iter().map(|(name, value)| format!("{name} {value}")).collect();

@@ -7,11 +7,11 @@ use apache_avro::types::Value as Avro;
 use millrace_domain::registry::Visitor;
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
 use millrace_schemas::json::decode_json;
-use millrace_schemas::{Message, WriterSchema};
+use millrace_schemas::{Kind, Message, WriterSchema};
 use serde_json::Value;
 
-use crate::record::{Golden, read, released, write};
-use crate::{AGAIN, released_events};
+use crate::record::{Golden, hexadecimal, read, released, write};
+use crate::{AGAIN, released_of};
 
 /// Compares every context's golden records with what they mean today.
 pub(super) struct Contexts {
@@ -52,7 +52,7 @@ impl Visitor for Contexts {
 }
 
 fn assert_all_released(context: &str, records: &[Golden]) {
-    let mut missing = released_events(context);
+    let mut missing = released_of(context, Kind::Event);
     missing.retain(|event| !records.iter().any(|golden| golden.record == *event));
     assert!(missing.is_empty(), "add {missing:?} with their events to golden/{context}.json, then {AGAIN}");
 }
@@ -101,10 +101,6 @@ fn encoded<C: Context>(golden: &Golden) -> Vec<u8> {
         golden.event.clone().unwrap_or_else(|| panic!("{} has neither bytes nor event", golden.record));
     let value = Avro::from(event).resolve(&schema).expect("the event fits its schema");
     apache_avro::to_avro_datum(&schema, value).expect("the event fits its schema")
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn json(value: &impl serde::Serialize) -> Value {

@@ -26,10 +26,19 @@ pub(super) struct Golden {
 impl Golden {
     /// The body.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let hex = self.avro.as_deref().unwrap_or_else(|| panic!("{} has no bytes: {AGAIN}", self.record));
-        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
-        (0..hex.len()).step_by(2).map(byte).collect()
+        bytes(self.avro.as_deref().unwrap_or_else(|| panic!("{} has no bytes: {AGAIN}", self.record)))
     }
+}
+
+/// The bytes of hexadecimal digits.
+pub(super) fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+/// The hexadecimal digits of bytes.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Short lines, so that a difference shows which of them changed.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta};
 use millrace_domain::registry::Visitor;
+use millrace_domain::search::spellings;
 use millrace_domain::{Context, Effect, Log, Recorded, Saga, Tally, View};
 use millrace_schemas::{Event, WriterSchema};
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ impl Visitor for Views {
                     rows.insert(key, row);
                 }
             }
-            rows.into_iter().map(|(key, row)| (key, json(&row))).collect()
+            rows.into_iter().map(|(key, row)| (key, searched::<V>(json(&row)))).collect()
         });
     }
 
@@ -138,6 +139,15 @@ fn write(view: &str, Folded { fold, records, rows }: &Folded) {
         rows.join(",\n")
     );
     fs::write(file_of(view), text).expect("a file");
+}
+
+/// A row with what its document is found by.
+fn searched<V: View>(mut row: Value) -> Value {
+    let fields = row.as_object_mut().expect("a row has fields");
+    if !V::SEARCH.is_empty() {
+        fields.insert("search".to_owned(), json(&spellings(fields, V::SEARCH)));
+    }
+    row
 }
 
 fn json(value: &impl Serialize) -> Value {

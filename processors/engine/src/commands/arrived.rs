@@ -7,6 +7,7 @@ use millrace_schemas::{Message as _, WriterSchema};
 use super::identity::{Fingerprint, Identity};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
+use crate::metrics;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Outcome, Stuck};
@@ -51,7 +52,9 @@ fn one<'b, C: Context>(
     body: &[u8],
 ) -> Result<Arrived<'b, C>, Fault> {
     let command = C::Command::decode(writer, body)?;
-    set_own_ordering_key(record, command.key());
+    if set_own_ordering_key(record, command.key()) {
+        metrics::FOREIGN_KEYS.with_label_values(&[C::NAME]).inc();
+    }
     envelope::conversation(record)?;
     let identity = Identity::of(record)?;
     let canonical = command.encode()?;
@@ -61,11 +64,13 @@ fn one<'b, C: Context>(
 }
 
 /// A command keeps the order of its key field, whatever its Kafka key: producers may send no key, another key, or use another
-/// partitioner.
-fn set_own_ordering_key(record: &Record, key: &str) {
-    if record.key.as_deref() != Some(key.as_bytes()) {
+/// partitioner. Returns whether the Kafka key is another one.
+fn set_own_ordering_key(record: &Record, key: &str) -> bool {
+    let other = record.key.as_deref() != Some(key.as_bytes());
+    if other {
         record.set_ordering_key(key.as_bytes().to_vec());
     }
+    other
 }
 
 /// Sets the ordering keys of records, without deciding anything.

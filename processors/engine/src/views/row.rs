@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use millrace_domain::search::spellings;
 use millrace_domain::{Recorded, View};
 use millrace_store::Group;
 use millrace_store::names::table as table_name;
@@ -175,10 +176,25 @@ fn fields<R: Serialize>(key: &str, versioned: &Versioned<R>) -> Result<Fields, W
     Ok(fields)
 }
 
-fn document(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkError> {
-    let body = serde_json::to_string(fields);
+/// What Elasticsearch gets: the row, and the texts by which it is found.
+fn document<V: View>(key: &str, version: i64, fields: &Fields) -> Result<Document, WorkError> {
+    let body = match V::SEARCH {
+        [] => serde_json::to_string(fields),
+        columns => {
+            let search = spellings(fields, columns);
+            serde_json::to_string(&Searched { fields, search })
+        }
+    };
     let body = body.map_err(|error| unwritable(key, error))?;
     Ok(Document { id: key.to_owned(), version, stream: None, body })
+}
+
+/// A document with the texts by which it is found.
+#[derive(Serialize)]
+struct Searched<'f> {
+    #[serde(flatten)]
+    fields: &'f Fields,
+    search: Vec<String>,
 }
 
 fn unwritable(key: &str, why: impl Into<Box<dyn Error + Send + Sync>>) -> WorkError {
@@ -240,7 +256,7 @@ impl<V: View> Role for RowRole<V> {
     ) -> Result<Vec<Document>, WorkError> {
         let rows = self.table(connection).await?.look::<V>(connection, keys).await?;
         let there = rows.iter().filter(|(_, row)| row.version > 0);
-        there.map(|(key, row)| document(key, row.version, &fields(key, row)?)).collect()
+        there.map(|(key, row)| document::<V>(key, row.version, &fields(key, row)?)).collect()
     }
 
     async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {

@@ -217,8 +217,8 @@ pub async fn swap(
     }
     let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
     consumer_offset::resume(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
+    let from = generations.serving()?;
     if let Some(table) = &model.table {
-        let from = generations.serving()?;
         if generations.are_of_one_shape(from, to) {
             let view = (model.name, table, to);
             sql_views::make(&mut transaction, &config.namespace, &[view]).await.map_err(fail)?;
@@ -227,6 +227,11 @@ pub async fn swap(
         }
     }
     transaction.commit().await.map_err(fail)?;
-    tracing::info!(view = model.name, generation = to, "serving");
+    tracing::info!(
+        view = model.name,
+        generation = to,
+        before = from,
+        "serving; the generation before follows, at the same cost, until `millrace replay <view> --retire`"
+    );
     indices::point_alias(config, model, to).await.map(|_| ())
 }

@@ -77,7 +77,7 @@ impl Report {
             "generations": part(self.generations.as_ref()),
             "unfit": part(self.unfit.as_ref()),
             "resets": part(self.resets.as_ref()),
-            "sound": part(self.sound.as_ref()),
+            "sound": part(self.sound.as_ref().map(|()| true)),
             "under_way": part(self.under_way.as_ref()),
             "process": self.process,
         })

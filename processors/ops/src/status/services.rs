@@ -101,9 +101,9 @@ pub struct Process {
     /// Its address.
     pub address: String,
     /// Memory that it uses, in bytes.
-    pub resident_bytes: Option<f64>,
+    pub resident_bytes: Option<u64>,
     /// The cache of stream states: hits, misses, evictions, bytes, entries.
-    pub state_cache: BTreeMap<String, f64>,
+    pub state_cache: BTreeMap<String, u64>,
     /// Dependencies that workers wait for.
     pub outages: Vec<String>,
     /// Partitions that wait for a process of a later release.
@@ -123,7 +123,7 @@ pub(super) async fn process(config: &Config) -> Option<Process> {
 
 fn read(address: String, metrics: &str) -> Process {
     let samples = metrics.lines().filter(|line| !line.starts_with('#'));
-    let samples: Vec<(&str, f64)> = samples
+    let samples: Vec<(&str, u64)> = samples
         .filter_map(|line| line.rsplit_once(' '))
         .filter_map(|(name, n)| Some((name, n.parse().ok()?)))
         .collect();
@@ -141,7 +141,7 @@ fn read(address: String, metrics: &str) -> Process {
         let value = figure(&format!("millrace_state_cache_{name}"));
         state_cache.extend(value.map(|value| (name.to_owned(), value)));
     }
-    let outages = labelled("millrace_outage", "dependency").into_iter().filter(|(_, count)| *count > 0.0);
+    let outages = labelled("millrace_outage", "dependency").into_iter().filter(|(_, count)| *count > 0);
     Process {
         address,
         resident_bytes: figure("process_resident_memory_bytes"),
@@ -171,11 +171,8 @@ mod tests {
                        millrace_outage{dependency=\"postgres\"} 0\n\
                        millrace_build_too_old{generation=\"1\",group=\"m.orders\",partition=\"3\",topic=\"m.evt.orders.v1\"} 1\nprocess_resident_memory_bytes 5000000\n";
         let process = read("a".to_owned(), metrics);
-        assert_eq!(
-            process.state_cache,
-            BTreeMap::from([("hits".to_owned(), 12.0), ("bytes".to_owned(), 7.0)])
-        );
-        assert_eq!((process.resident_bytes, process.outages), (Some(5e6), vec!["kafka".to_owned()]));
+        assert_eq!(process.state_cache, BTreeMap::from([("hits".to_owned(), 12), ("bytes".to_owned(), 7)]));
+        assert_eq!((process.resident_bytes, process.outages), (Some(5_000_000), vec!["kafka".to_owned()]));
         assert_eq!(process.too_old, ["m.orders at m.evt.orders.v1[3]"]);
     }
 }

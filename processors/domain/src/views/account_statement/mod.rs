@@ -51,6 +51,8 @@ impl View for AccountStatementView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const SEARCH: &'static [&'static str] = &["text"];
+    const FOLD: u32 = 2;
     type Row = AccountStatementRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

@@ -8,7 +8,7 @@ WHERE version > 0;
 CREATE OR REPLACE VIEW {schema}.top_customers AS
 SELECT sums.currency, rank() OVER (PARTITION BY sums.currency ORDER BY sums.revenue DESC) AS rank,
        sums.customer_id, c.name AS customer_name, sums.orders, sums.revenue,
-       sums.revenue / nullif(sum(sums.revenue) OVER (PARTITION BY sums.currency), 0) AS share,
+       round(sums.revenue / nullif(sum(sums.revenue) OVER (PARTITION BY sums.currency), 0), 4) AS share,
        sums.first_day, sums.last_day
 FROM (
     SELECT currency, customer_id, sum(orders)::bigint AS orders, sum(revenue)::bigint AS revenue,

@@ -108,6 +108,8 @@ impl View for CustomerView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const SEARCH: &'static [&'static str] = &["name", "contact_name", "email", "city", "country", "tags"];
+    const FOLD: u32 = 2;
     type Row = CustomerRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

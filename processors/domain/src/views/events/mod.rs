@@ -1,6 +1,7 @@
 //! Every event, searchable.
 
 use chrono::{DateTime, Utc};
+use millrace_schemas::short_name;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ pub struct EventDocument {
     /// Full name of its type.
     #[serde(rename = "type")]
     pub event_type: &'static str,
+    /// The type without its namespace, such as `OrderPlaced`.
+    pub event: &'static str,
     /// The context that it belongs to.
     pub context: &'static str,
     /// The stream that it happened to.
@@ -38,6 +41,7 @@ impl Log for EventLog {
     const NAME: &'static str = "events";
     const CONTEXTS: &'static [&'static str] = millrace_schemas::CONTEXTS;
     const MAPPING: &'static str = include_str!("mapping.json");
+    const FOLD: u32 = 2;
     type Document = EventDocument;
 
     fn document(event: &Recorded, fields: Value) -> EventDocument {
@@ -46,6 +50,7 @@ impl Log for EventLog {
         EventDocument {
             event_id: id,
             event_type: event.full_name(),
+            event: short_name(event.full_name()),
             context: event.context(),
             stream,
             version,
@@ -81,6 +86,7 @@ mod tests {
         let expected = json!({
             "event_id": "e1",
             "type": "millrace.orders.OrderShipped",
+            "event": "OrderShipped",
             "context": "orders",
             "stream": "10248",
             "version": 3,

@@ -110,6 +110,9 @@ impl View for OrderView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const SEARCH: &'static [&'static str] =
+        &["customer_name", "customer_country", "lines.product_name", "lines.category"];
+    const FOLD: u32 = 2;
     type Row = OrderRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

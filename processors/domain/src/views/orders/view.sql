@@ -35,10 +35,10 @@ WITH accepted AS (
            jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency COLLATE "C") AS total
     FROM by_currency GROUP BY 1, 2
 ), counted AS (
-    SELECT day, outcome, count(*) AS orders, avg(seconds) AS seconds_avg,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS seconds_p50,
-           percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS seconds_p95,
-           max(seconds) AS seconds_max
+    SELECT day, outcome, count(*) AS orders, round(avg(seconds)::numeric, 3) AS seconds_avg,
+           round((percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds))::numeric, 3) AS seconds_p50,
+           round((percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds))::numeric, 3) AS seconds_p95,
+           round(max(seconds)::numeric, 3) AS seconds_max
     FROM accepted GROUP BY 1, 2
 )
 SELECT day, outcome, orders, total, seconds_avg, seconds_p50, seconds_p95, seconds_max

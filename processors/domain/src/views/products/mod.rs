@@ -58,6 +58,8 @@ impl View for ProductView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const SEARCH: &'static [&'static str] = &["name", "category"];
+    const FOLD: u32 = 2;
     type Row = ProductRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

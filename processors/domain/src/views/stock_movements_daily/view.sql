@@ -6,8 +6,8 @@ WHERE version > 0;
 -- How often the average stock of a product was sold in the last 30, 90 and 365 days, today included. A movement counts in the
 -- average from its day on; a movement before the period counts in the whole period. NULL for a product without stock.
 CREATE OR REPLACE VIEW {schema}.stock_turnover AS
-SELECT product_id, days, shipped, average_on_hand,
-       CASE WHEN average_on_hand > 0 THEN shipped / average_on_hand END AS turnover
+SELECT product_id, days, shipped, round(average_on_hand, 2) AS average_on_hand,
+       CASE WHEN average_on_hand > 0 THEN round(shipped / average_on_hand, 4) END AS turnover
 FROM (
     SELECT product_id, days,
            coalesce(sum(shipped) FILTER (WHERE day > today - days), 0)::bigint AS shipped,

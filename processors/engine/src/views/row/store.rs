@@ -78,7 +78,7 @@ impl<V: View> RowRole<V> {
             if row.ctid.is_none() && !inserted.contains(row.key) {
                 stored.taken.insert(row.key.to_owned());
             } else if self.index.is_some() {
-                stored.documents.push(document(row.key, row.version, &row.fields)?);
+                stored.documents.push(document::<V>(row.key, row.version, &row.fields)?);
             }
         }
         Ok(())
