@@ -14,7 +14,7 @@ const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// When a file was changed, and its size; `None` while it is not there.
 type Seen = Vec<Option<(SystemTime, u64)>>;
 
-/// A client made of files. Whoever uses it gets the one that is made of what they have now: certificates and secrets are replaced
+/// A client made of files. A caller gets the one that is made of what they have now: certificates and secrets are replaced
 /// without a restart.
 pub struct Renewed<T> {
     files: Vec<PathBuf>,
