@@ -72,24 +72,31 @@ enum Exchanged {
 }
 
 impl Elastic {
-    /// The client of the cluster at `url`, which answers within `timeout`. Connects when first used.
+    /// The client of the cluster at `url`, which answers within `timeout`. Connects when first used; made again when a file of
+    /// `access` changes.
     ///
     /// # Errors
     /// When the URL or a file is not usable, or TLS cannot be set up.
-    pub fn client(url: &str, access: &Access, timeout: Duration) -> Result<Elasticsearch, AccessError> {
-        let pool = SingleNodeConnectionPool::new(Url::parse(url).map_err(AccessError::client)?);
-        let transport = access.of_elasticsearch(TransportBuilder::new(pool).timeout(timeout))?;
-        Ok(Elasticsearch::new(transport.build().map_err(AccessError::client)?))
+    pub fn client(
+        url: &str,
+        access: Access,
+        timeout: Duration,
+    ) -> Result<Renewed<Elasticsearch>, AccessError> {
+        let url = Url::parse(url).map_err(AccessError::client)?;
+        Renewed::new(access.files(), move || {
+            let pool = SingleNodeConnectionPool::new(url.clone());
+            let transport = access.of_elasticsearch(TransportBuilder::new(pool).timeout(timeout))?;
+            Ok(Elasticsearch::new(transport.build().map_err(AccessError::client)?))
+        })
     }
 
-    /// Publishes with a [`client`](Self::client), which is made again when a file of `access` changes.
+    /// Publishes with a [`client`](Self::client).
     ///
     /// # Errors
     /// As there.
     pub fn new(url: &str, access: Access, timeout: Duration) -> Result<Self, AccessError> {
-        let (url, files) = (url.to_owned(), access.files());
-        let client = Renewed::new(files, move || Self::client(&url, &access, timeout))?;
-        Ok(Self { client: Arc::new(client), concurrency: ConcurrencyLimit::new(usize::MAX) })
+        let client = Arc::new(Self::client(url, access, timeout)?);
+        Ok(Self { client, concurrency: ConcurrencyLimit::new(usize::MAX) })
     }
 
     /// Sends documents and returns those that are refused for good. A 409 means that the index has the same or a newer version, and

@@ -32,7 +32,8 @@ impl Queries {
     async fn search(&self, view: &str, search: &Json, asked: &Asked) -> Result<Json, Unanswered> {
         let alias = [self.namespace.index_alias(view)];
         let alias = alias.each_ref().map(String::as_str);
-        let request = self.elastic.search(SearchParts::Index(&alias)).allow_partial_search_results(false);
+        let client = self.elastic.get();
+        let request = client.search(SearchParts::Index(&alias)).allow_partial_search_results(false);
         let response = request.body(search).send().await.map_err(Unanswered::Search)?;
         let status = response.status_code().as_u16();
         if response.content_length().is_some_and(|length| length > ANSWER_BYTES_MAX as u64 * 2) {

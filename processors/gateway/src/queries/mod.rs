@@ -21,6 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use elasticsearch::Elasticsearch;
 use millrace_engine::Elastic;
+use millrace_engine::access::Renewed;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout;
@@ -38,7 +39,7 @@ pub(crate) use segment::SegmentRequest;
 /// Connections to the read side, and the limits of queries.
 pub(crate) struct Queries {
     pool: PgPool,
-    elastic: Elasticsearch,
+    elastic: Renewed<Elasticsearch>,
     namespace: Namespace,
     timeout: Duration,
     /// The read models that this instance has, with the contexts that each folds.
@@ -114,7 +115,7 @@ impl Queries {
         let pool = pool
             .map_err(|_| Failure::usage(format!("gateway.reader_url: {url} is not the URL of a database")))?;
         let elasticsearch = &config.elasticsearch;
-        let elastic = Elastic::client(elasticsearch.url.reveal(), &elasticsearch.files(), timeout)
+        let elastic = Elastic::client(elasticsearch.url.reveal(), elasticsearch.files(), timeout)
             .map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let models = layout::read_models(config).into_iter();
         let views = models.map(|model| (model.name, model.contexts)).collect();

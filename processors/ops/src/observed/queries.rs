@@ -71,9 +71,9 @@ impl Queries {
         };
         let (client, page) = (self.elastic.insert(client), json!({"size": PAGE}));
         let (index, page, began) = ([alias], &page, Instant::now());
-        let search = client.send(|client| {
+        let search = client.send(|client| async move {
             let search = client.search(SearchParts::Index(&index)).request_cache(false);
-            async move { search.body(page).send().await }
+            search.body(page).send().await
         });
         let answer = tokio::time::timeout(GIVEN_UP_AFTER, search).await;
         let took = began.elapsed();
