@@ -147,6 +147,9 @@ impl Credentials {
         let bytes = read(file)?;
         let text = String::from_utf8(bytes).map_err(AccessError::unusable(file, "secret"))?;
         let secret = text.trim_end();
+        if secret.is_empty() {
+            return Err(AccessError::unusable(file, "secret")(io::Error::from(io::ErrorKind::UnexpectedEof)));
+        }
         let header = match self {
             Self::Basic(user, _) => format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{secret}"))),
             Self::Bearer(_) => format!("Bearer {secret}"),
@@ -205,6 +208,7 @@ mod tests {
         let refused = header(Credentials::Bearer, "s3cret\nanother").unwrap_err();
         let told = format!("{refused}: {:?}", refused.source());
         assert!(told.contains("millrace-access-") && !told.contains("s3cret"), "{told}");
+        assert!(header(Credentials::Bearer, "\n").is_err(), "an empty file is no secret");
         let missing = Credentials::Bearer(PathBuf::from("/nowhere/token")).header().unwrap_err();
         assert_eq!(missing.to_string(), "the file /nowhere/token cannot be read");
         let access = Access { ca: Some(PathBuf::from("Cargo.toml")), ..Access::default() };

@@ -11,7 +11,27 @@ use crate::metrics;
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Growing delays with jitter, without end.
-pub struct Backoff(ExponentialBackoff);
+pub struct Backoff {
+    delays: ExponentialBackoff,
+    /// The dependency that is waited for: from the first delay until this is dropped, attempts included.
+    outage: Option<Outage>,
+}
+
+/// Counts in the metrics as long as it lives.
+struct Outage(String);
+
+impl Outage {
+    fn of(dependency: &str) -> Self {
+        metrics::OUTAGE.with_label_values(&[dependency]).inc();
+        Self(dependency.to_owned())
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        metrics::OUTAGE.with_label_values(&[self.0.as_str()]).dec();
+    }
+}
 
 impl Backoff {
     /// For a dependency that is away: from a tenth of a second to five seconds.
@@ -31,16 +51,16 @@ impl Backoff {
             .with_max_delay(DELAY_MAX)
             .with_jitter()
             .without_max_times();
-        Self(delays.build())
+        Self { delays: delays.build(), outage: None }
     }
 
-    /// Waits for the next delay, which the metrics show as an outage of `dependency`; false when stopped meanwhile.
+    /// Waits for the next delay; false when stopped meanwhile. The metrics show an outage of `dependency` until this is dropped, or
+    /// waits for another one.
     pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
-        let gauge = metrics::OUTAGE.with_label_values(&[dependency]);
-        gauge.inc();
-        let waited = self.wait_unless(stop).await;
-        gauge.dec();
-        waited
+        if self.outage.as_ref().is_none_or(|outage| outage.0 != dependency) {
+            self.outage = Some(Outage::of(dependency));
+        }
+        self.wait_unless(stop).await
     }
 
     /// Waits for the next delay; false when stopped meanwhile.
@@ -53,6 +73,26 @@ impl Backoff {
 
     /// Waits for the next delay.
     pub async fn wait(&mut self) {
-        tokio::time::sleep(self.0.next().unwrap_or(DELAY_MAX)).await;
+        tokio::time::sleep(self.delays.next().unwrap_or(DELAY_MAX)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outage_is_shown_from_the_first_delay_until_an_attempt_succeeds() {
+        let shown = || metrics::OUTAGE.with_label_values(&["a story's"]).get();
+        let (mut backoff, stop) = (Backoff::after_contention(), CancellationToken::new());
+        for _ in 0..3 {
+            assert!(backoff.wait_for("a story's", &stop).await);
+            assert_eq!(shown(), 1, "while it is tried again, too");
+        }
+        backoff.wait_for("another", &stop).await;
+        assert_eq!(shown(), 0);
+        backoff.wait_for("a story's", &stop).await;
+        drop(backoff);
+        assert_eq!(shown(), 0);
     }
 }

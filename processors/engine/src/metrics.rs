@@ -173,8 +173,8 @@ metric!(
     )
 );
 metric!(
-    /// Seconds of each statement of batches, with its round trip, by name: table and purpose, `begin` (which may wait for a
-    /// connection) and `commit`. The sum over all is `millrace_batch_seconds` without the time for folding.
+    /// Seconds of the statements that batches make of any records, with the round trip, by name: table and purpose, `begin` (which
+    /// may wait for a connection) and `commit`. Those for records that are retried, and of calls, are not among them.
     ///
     /// High: The statement that grew is the one to look at: `pg_stat_activity` shows what it waits for. `commit`: the disk of the
     /// WAL, or a synchronous replica. `begin`: connections are missing. `offsets advance`, `stream lock`, `view lock`: also

@@ -110,7 +110,9 @@ pub fn reader_pool(
     let name = format!("millrace {namespace} gateway");
     let options = options(url, namespace, statement_timeout)?.options(AS_IT_IS).application_name(&name);
     let options = options.options([("default_transaction_read_only", "on"), ("TimeZone", "UTC")]);
-    let pool = kept(connections_max).acquire_timeout(statement_timeout);
+    let pool = kept(connections_max)
+        .acquire_timeout(statement_timeout)
+        .after_release(|connection, _| Box::pin(answered(connection.ping())));
     Ok(pool.connect_lazy_with(options))
 }
 

@@ -24,7 +24,10 @@ pub struct Renewed<T> {
 
 struct State<T> {
     client: T,
+    /// The files of the client.
     seen: Seen,
+    /// Those of which none could be made: they are tried again, since their rights may change without them.
+    refused: Option<Seen>,
     looked_at: Instant,
 }
 
@@ -38,7 +41,7 @@ impl<T: Clone> Renewed<T> {
         make: impl Fn() -> Result<T, AccessError> + Send + Sync + 'static,
     ) -> Result<Self, AccessError> {
         let seen = seen(&files);
-        let state = State { client: make()?, seen, looked_at: Instant::now() };
+        let state = State { client: make()?, seen, refused: None, looked_at: Instant::now() };
         Ok(Self { files, make: Box::new(make), state: Mutex::new(state) })
     }
 
@@ -57,13 +60,14 @@ impl<T: Clone> Renewed<T> {
         if state.seen == seen {
             return;
         }
-        state.seen = seen;
         match (self.make)() {
             Ok(client) => {
                 tracing::info!(files = ?self.files, "certificates or credentials were changed: a new client has them");
-                state.client = client;
+                (state.client, state.seen, state.refused) = (client, seen, None);
             }
+            Err(_) if state.refused.as_ref() == Some(&seen) => {}
             Err(error) => {
+                state.refused = Some(seen);
                 let reason = Reason::of(error);
                 tracing::warn!(%reason, "changed certificates or credentials cannot be used: those from before stay in use");
             }

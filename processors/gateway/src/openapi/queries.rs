@@ -97,7 +97,7 @@ fn least_version(route: &Route, models: &[ReadModel]) -> Option<Json> {
     let of_route = models.iter().filter(|model| route.views().contains(&model.name));
     let contexts: BTreeSet<&str> = of_route.flat_map(|model| &model.contexts).copied().collect();
     let contexts: Vec<&str> = contexts.into_iter().collect();
-    let pattern = format!("^({})/[!-~]+:[1-9][0-9]{{0,17}}$", contexts.join("|"));
+    let pattern = format!("^({})/.+:[1-9][0-9]{{0,17}}$", contexts.join("|"));
     let meaning = "Wait until the views have this version of a stream: `customers/ann:3`.";
     Some(parameter("header", "Min-Version", false, (json!({"type": "string", "pattern": pattern}), meaning)))
 }

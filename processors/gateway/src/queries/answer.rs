@@ -50,7 +50,7 @@ impl Answer {
 /// The version, and a hash of all that is shown: what is joined to a row has versions of its own. Weak, since the same answer may be
 /// compressed or not.
 fn tag(version: Option<i64>, body: &Map<String, Json>) -> String {
-    let hash = Sha256::digest(json!(body).to_string());
+    let hash = Sha256::digest(serde_json::to_vec(body).unwrap_or_default());
     let hash = hex::encode(hash.get(..TAG_BYTES).unwrap_or_default());
     version.map_or_else(|| format!("W/\"{hash}\""), |version| format!("W/\"{version}-{hash}\""))
 }

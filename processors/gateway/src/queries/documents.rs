@@ -36,7 +36,7 @@ impl Queries {
         let request = client.search(SearchParts::Index(&alias)).allow_partial_search_results(false);
         let response = request.body(search).send().await.map_err(Unanswered::Search)?;
         let status = response.status_code().as_u16();
-        if response.content_length().is_some_and(|length| length > ANSWER_BYTES_MAX as u64 * 2) {
+        if response.content_length().is_some_and(|length| length > ANSWER_BYTES_MAX as u64) {
             return Err(Unanswered::TooLarge);
         }
         let body = response.bytes().await.map_err(Unanswered::Search)?;
@@ -44,7 +44,7 @@ impl Queries {
             200 => serde_json::from_slice(&body).map_err(Unanswered::Unreadable),
             // The rest of the search is ours.
             400 if asked.after().is_some() => Err(Unanswered::OtherCursor),
-            400 => Err(Unanswered::OtherText(reason(&body))),
+            400 if asked.text("q").is_some() => Err(Unanswered::OtherText(reason(&body))),
             status => Err(Unanswered::Status(status)),
         }
     }

@@ -48,7 +48,7 @@ impl LeastVersion {
         if values.next().is_some() {
             return Err(refuse("is there more than once".to_owned()));
         }
-        let least = value.to_str().ok().and_then(Self::read);
+        let least = std::str::from_utf8(value.as_bytes()).ok().and_then(Self::read);
         let least = least.ok_or_else(|| {
             refuse("must be context, stream and version, such as customers/ann:3".to_owned())
         })?;
@@ -91,18 +91,22 @@ impl Queries {
         least: &LeastVersion,
         within: Duration,
     ) -> Result<Reached, Unanswered> {
+        let Some(mut version) = self.behind(route, least).await? else { return Ok(Reached::Yes) };
         let _place = self.waiting.try_acquire().map_err(|_| Unanswered::Full)?;
         let until = tokio::time::Instant::now() + within;
         let mut pause = ASKED_AGAIN_AFTER;
-        loop {
-            let behind = self.behind(route, least).await?;
-            let Some(version) = behind else { return Ok(Reached::Yes) };
-            if tokio::time::Instant::now() + pause > until {
-                return Ok(Reached::Only(version));
-            }
+        while tokio::time::Instant::now() + pause <= until {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(ASKED_AT_LEAST_EVERY);
+            match self.behind(route, least).await {
+                Ok(None) => return Ok(Reached::Yes),
+                Ok(Some(behind)) => version = behind,
+                // Others ask at this moment.
+                Err(Unanswered::Full) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(Reached::Only(version))
     }
 
     /// The version of the view that does not have this one.

@@ -15,7 +15,6 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -32,7 +31,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
 pub(crate) use asked::Asked;
-pub(crate) use least_version::{LeastVersion, Reached};
+pub(crate) use least_version::{LeastVersion, MIN_VERSION, Reached};
 use route::{Route, Source};
 pub(crate) use segment::SegmentRequest;
 
@@ -125,8 +124,12 @@ impl Queries {
 
     /// Whether the instance has all views of a route.
     pub(crate) fn has(&self, route: &Route) -> bool {
-        let known: BTreeSet<&str> = self.views.iter().map(|(name, _)| *name).collect();
-        route.views().iter().all(|view| known.contains(view))
+        route.views().iter().all(|view| self.has_view(view))
+    }
+
+    /// Whether the instance has a view.
+    pub(crate) fn has_view(&self, view: &str) -> bool {
+        self.views.iter().any(|(name, _)| *name == view)
     }
 
     /// The answer of a query.

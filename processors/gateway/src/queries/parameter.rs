@@ -1,6 +1,6 @@
 //! Parameters of queries: their types, and reading them from a request.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
 use super::cursor::{self, CURSOR_MAX};
@@ -80,7 +80,9 @@ impl Kind {
                 "must be a time of RFC 3339 from the year 1 on, such as 2026-01-31T12:00:00Z".to_owned()
             }),
             Self::Date => {
-                let date = (text.len() == "2026-01-31".len()).then(|| text.parse().ok()).flatten();
+                // As it is written: other spellings and years are not for Postgres.
+                let fits = |date: &NaiveDate| (1..=9_999).contains(&date.year()) && date.to_string() == text;
+                let date = text.parse().ok().filter(fits);
                 date.map(Value::Date).ok_or_else(|| "must be a day, such as 2026-01-31".to_owned())
             }
             Self::Cursor => {
@@ -227,6 +229,9 @@ mod tests {
             (Kind::Time, "0000-01-01T00:00:00Z"),
             (Kind::Time, "+20000-01-01T00:00:00Z"),
             (Kind::Date, "+20000-01-31"),
+            (Kind::Date, "-9999-1-01"),
+            (Kind::Date, "+9999-1-01"),
+            (Kind::Date, "0000-01-01"),
             (Kind::Date, "2026-02-30"),
             (Kind::Integer { min: 1, max: 9 }, "99999999999999999999"),
             (Kind::Flag, "yes"),

@@ -9,6 +9,8 @@ use super::parameter::Value;
 pub(crate) const PRODUCT_SORTS: &[&str] = &["relevance", "name", "price", "-price", "-rating", "-updated_at"];
 /// Orders of customers.
 pub(crate) const CUSTOMER_SORTS: &[&str] = &["relevance", "name", "-last_order_at"];
+/// The field with the texts of a document as they are and without accents. It is for searches, and no part of the row.
+const SPELT: &str = "search";
 /// Values of a facet, at most.
 const FACET_MAX: u32 = 50;
 
@@ -56,6 +58,7 @@ impl Given<'_> {
             "size": self.size, "track_total_hits": 10_000, "track_scores": false,
             "query": {"bool": {"must": scored.unwrap_or_else(|| json!({"match_all": {}})), "filter": filters}},
             "sort": [sort, {id: "asc"}],
+            "_source": {"excludes": [SPELT, "products_held"]},
         });
         if let (Some(after), Some(search)) = (self.after, search.as_object_mut()) {
             search.insert("search_after".to_owned(), cursor::values(after).into());
@@ -67,13 +70,17 @@ impl Given<'_> {
 /// Products.
 pub(crate) fn products(given: &Given<'_>) -> Json {
     let scored = given.text("q").map(|text| {
-        words(text, &["name"], json!({"term": {"category": {"value": text, "case_insensitive": true}}}))
+        words(
+            text,
+            &["name", SPELT],
+            json!({"term": {"category.keyword": {"value": text, "case_insensitive": true}}}),
+        )
     });
     let range = |name: &str, field: &str, by: &str| {
         given.integer(name).map(|number| json!({"range": {field: {by: number}}}))
     };
     let filters = vec![
-        given.term("category", "category"),
+        given.term("category", "category.keyword"),
         given.term("currency", "currency"),
         range("price_min", "price", "gte"),
         range("price_max", "price", "lte"),
@@ -88,8 +95,10 @@ pub(crate) fn products(given: &Given<'_>) -> Json {
     let mut search = given.search(scored, filters, (sort(given.text("sort")), "product_id"));
     if let Some(search) = search.as_object_mut().filter(|_| given.after.is_none()) {
         let facet = |field: &str| json!({"terms": {"field": field, "size": FACET_MAX}});
-        search
-            .insert("aggs".to_owned(), json!({"category": facet("category"), "currency": facet("currency")}));
+        search.insert(
+            "aggs".to_owned(),
+            json!({"category": facet("category.keyword"), "currency": facet("currency")}),
+        );
     }
     search
 }
@@ -99,23 +108,19 @@ pub(crate) fn customers(given: &Given<'_>) -> Json {
     let scored = given.text("q").map(|text| {
         words(
             text,
-            &["name", "contact_name"],
+            &["name", "contact_name", SPELT],
             json!({"term": {"email.keyword": {"value": text, "case_insensitive": true}}}),
         )
     });
     let filters = vec![
-        given.term("country", "country"),
+        given.term("country", "country.keyword"),
         given.term("city", "city.keyword"),
         given.term("tag", "tags"),
         given.integer("risk_min").map(|number| json!({"range": {"risk_score": {"gte": number}}})),
         // Others are known by their orders only.
         Some(json!({"exists": {"field": "name"}})),
     ];
-    let mut search = given.search(scored, filters, (sort(given.text("sort")), "customer_id"));
-    if let Some(search) = search.as_object_mut() {
-        search.insert("_source".to_owned(), json!({"excludes": ["products_held"]}));
-    }
-    search
+    given.search(scored, filters, (sort(given.text("sort")), "customer_id"))
 }
 
 /// Every word in some spelling, or a beginning, or the whole text by another field.

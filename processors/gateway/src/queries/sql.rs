@@ -99,8 +99,9 @@ pub(crate) const REVENUE_BY_MONTH: &str = "
 
 pub(crate) const REVENUE_BY_COUNTRY: &str = "
     SELECT * FROM revenue_by_country
-    WHERE ($1::text IS NULL OR currency = $1) AND ($2::date IS NULL OR year >= $2) AND ($3::date IS NULL OR year < $3)
-      AND ($4::date IS NULL OR (year, country, currency) < ($4, $5::text, $6::text))
+    WHERE ($1::text IS NULL OR currency = $1)
+      AND ($2::date IS NULL OR make_date(year, 1, 1) >= $2) AND ($3::date IS NULL OR make_date(year, 1, 1) < $3)
+      AND ($4::bigint IS NULL OR (year, country, currency) < ($4, $5::text, $6::text))
     ORDER BY year DESC, country DESC, currency DESC LIMIT $7";
 
 pub(crate) const REVENUE_BY_PRODUCT: &str = "

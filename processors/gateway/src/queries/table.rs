@@ -230,7 +230,11 @@ pub(crate) const ROUTES: &[Route] = &[
             &["revenue_daily"],
             "revenue_by_country",
             sql::REVENUE_BY_COUNTRY,
-            &[("year", Kind::Date), ("country", Kind::Text), ("currency", Kind::Text)],
+            &[
+                ("year", Kind::Integer { min: 1, max: 9_999 }),
+                ("country", Kind::Text),
+                ("currency", Kind::Text),
+            ],
         )),
     },
     Route {

@@ -19,7 +19,7 @@ use crate::headers::{expect_json, wait};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::queries::route::{Route, Shape, Source};
 use crate::queries::table::{PREVIEW, ROUTES};
-use crate::queries::{Asked, LeastVersion, Queries, Reached, SegmentRequest, Unanswered};
+use crate::queries::{Asked, LeastVersion, MIN_VERSION, Queries, Reached, SegmentRequest, Unanswered};
 
 /// When a client may ask again while the read side does not answer, in seconds.
 const RETRY_AFTER: u16 = 5;
@@ -129,7 +129,14 @@ async fn preview(
     request: Request,
 ) -> Result<Response, Problem> {
     let queries = allowed(&gateway, &client, Subject::Campaigns)?;
+    if !queries.has_view("customers") {
+        return Err(Problem::new(Kind::UNKNOWN_PATH, "this instance has not the views of this query"));
+    }
     expect_json(request.headers())?;
+    if request.headers().contains_key(MIN_VERSION) {
+        let message = "is for queries that name what they ask for".to_owned();
+        return Err(refused(vec![FieldError { path: "Min-Version".to_owned(), message }]));
+    }
     let request = SegmentRequest::read(body(request).await?).map_err(refused)?;
     // What is not a GET is answered whatever the caller has.
     Ok(queries.preview(&request).await.map_err(unanswered)?.list(&HeaderMap::new()))

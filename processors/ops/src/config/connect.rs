@@ -14,18 +14,25 @@ use super::secret::Hidden;
 use super::units::Human;
 use crate::address::Address;
 
-/// Properties of the connector that nothing but its speed depends on; with `*` all that begin so.
-const OVERRIDES: [&str; 16] = [
-    "database.initial.statements",
+/// Properties of the connector on which no guarantee depends; with `*` all that begin so.
+const OVERRIDES: [&str; 23] = [
     "database.ssl*",
     "database.tcpKeepAlive",
     "errors.log.*",
     "errors.retry.*",
-    "heartbeat.interval.ms",
     "max.batch.size",
     "max.queue.size",
     "max.queue.size.in.bytes",
-    "producer.override.*",
+    "producer.override.batch.size",
+    "producer.override.buffer.memory",
+    "producer.override.compression.*",
+    "producer.override.linger.ms",
+    "producer.override.receive.buffer.bytes",
+    "producer.override.request.timeout.ms",
+    "producer.override.sasl.*",
+    "producer.override.security.*",
+    "producer.override.send.buffer.bytes",
+    "producer.override.ssl.*",
     "retriable.restart.connector.wait.ms",
     "slot.failover",
     "slot.max.retries",
@@ -33,25 +40,18 @@ const OVERRIDES: [&str; 16] = [
     "status.update.interval.ms",
     "xmin.fetch.interval.ms",
 ];
-/// Properties of its producer on which order and completeness depend.
-const OF_ITS_PRODUCER: [&str; 9] = [
-    "acks",
-    "delivery.timeout.ms",
-    "enable.idempotence",
-    "key.serializer",
-    "max.in.flight.requests.per.connection",
-    "max.request.size",
-    "partitioner.class",
-    "transactional.id",
-    "value.serializer",
-];
+
+/// The parameter of a database's URL that says whether its sessions are encrypted, as libpq has it.
+pub(crate) fn ssl_mode(database: &Address) -> Option<String> {
+    let mode =
+        database.url().query_pairs().find(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_ref()));
+    mode.map(|(_, mode)| mode.into_owned())
+}
 
 fn may_be_overridden(name: &str) -> bool {
-    let of_its_producer = name.strip_prefix("producer.override.");
-    let guarded = of_its_producer.is_some_and(|name| OF_ITS_PRODUCER.contains(&name));
     let matches =
         |known: &str| known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start));
-    !guarded && OVERRIDES.iter().any(|known| matches(known))
+    OVERRIDES.iter().any(|known| matches(known))
 }
 
 /// How Connect is reached, and what `millrace setup` configures its connector with.
@@ -79,8 +79,9 @@ pub struct Connect {
     /// `verify-full`.
     pub database_ca_file: Option<PathBuf>,
     /// Further properties of the connector, such as `{"max.batch.size" = "16384"}`. A property that a guarantee depends on is
-    /// refused.
-    pub overrides: BTreeMap<String, String>,
+    /// refused. Never printed.
+    #[serde_as(as = "BTreeMap<_, Hidden>")]
+    pub overrides: BTreeMap<String, SecretString>,
 }
 
 impl Default for Connect {
@@ -107,7 +108,24 @@ impl Connect {
             format!("connect.overrides: `{name}` cannot be set; these can: {}", OVERRIDES.join(", "))
         });
         let access = self.access.problems("connect", &self.url);
-        interval.into_iter().chain(access).chain(refused).collect()
+        interval.into_iter().chain(access).chain(refused).chain(self.without_password()).collect()
+    }
+
+    /// The password of `postgres.write` is that of another user.
+    fn without_password(&self) -> Option<String> {
+        let without = self.database_user.is_some() && self.database_password.is_none();
+        without.then(|| "connect.database_user needs connect.database_password".to_owned())
+    }
+
+    /// The problem of the `sslmode` that Connect is given, too, without a CA that it trusts.
+    pub(super) fn without_ca(&self, write: &Address) -> Option<String> {
+        let verified = ssl_mode(write).is_some_and(|mode| mode.starts_with("verify-"));
+        let has_ca = self.database_ca_file.is_some() || self.overrides.contains_key("database.sslrootcert");
+        (verified && !has_ca).then(|| {
+            "connect.database_ca_file: Connect verifies the certificate of postgres.write.url, too: name the file of its CA on Connect's \
+             workers"
+                .to_owned()
+        })
     }
 }
 

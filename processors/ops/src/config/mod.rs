@@ -4,7 +4,7 @@
 mod access;
 mod audit;
 mod check;
-mod connect;
+pub(crate) mod connect;
 mod effects;
 mod elasticsearch;
 mod gateway;
@@ -219,7 +219,8 @@ impl Config {
             format!("contexts: there is no context `{unknown}`; there are {}", known.join(", "))
         });
         let none = self.contexts.is_empty().then(|| "contexts must name at least one".to_owned());
-        [too_long, unknown, none].into_iter().flatten().collect()
+        let unverified = self.connect.without_ca(&self.postgres.write.url);
+        [too_long, unknown, none, unverified].into_iter().flatten().collect()
     }
 
     /// Whether the instance has a context.

@@ -94,8 +94,13 @@ impl<'c> Notifier<'c> {
             Seen::Figures(figures) => {
                 self.looks_since.get_or_insert_with(Instant::now);
                 match self.tell_back().await {
-                    Ok(()) => self.tell_changes(figures).await,
-                    failed => failed,
+                    // One message an interval.
+                    Ok(())
+                        if self.told_at.is_none_or(|told| told.elapsed() >= self.config.notify.interval) =>
+                    {
+                        self.tell_changes(figures).await
+                    }
+                    told => told,
                 }
             }
         };

@@ -8,7 +8,8 @@ use crate::postgres::Database;
 const WAITING: &str = "
     SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - l.waitstart)), 0)::float8
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-    WHERE NOT l.granted AND a.application_name = current_setting('application_name')";
+    WHERE NOT l.granted AND a.application_name = current_setting('application_name')
+      AND a.datname = current_database()";
 
 /// How many wait on each side, and for how long the first of them.
 pub(super) async fn look(write: &Database, read: &Database) -> Result<Vec<Figure>, Failure> {

@@ -55,7 +55,11 @@ impl Queries {
         };
         self.next = self.next.wrapping_add(1);
         let took = match of {
-            Of::Sql(statement) => by_sql(read, statement).await.map_err(|error| read.failure(error)),
+            Of::Sql(statement) => {
+                // A broken connection may never report an error.
+                let took = tokio::time::timeout(2 * GIVEN_UP_AFTER, by_sql(read, statement)).await;
+                took.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| read.failure(error))
+            }
             Of::Index(alias) => self.by_search(config, &alias).await,
         };
         match took {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
+use crate::config::connect::ssl_mode;
 use crate::failure::Failure;
 use crate::http::{Answer, Http};
 use crate::layout::Side;
@@ -16,8 +17,6 @@ use crate::postgres::Database;
 const TEMPLATE: &str = include_str!("../../../../connectors/outbox.json");
 const DEFAULT_PORT: u16 = 5432;
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
-/// The names of the parameter in a database's URL.
-const MODE: [&str; 2] = ["sslmode", "ssl-mode"];
 /// How long a query waits for a rebalance of Connect's workers.
 const AGREED_WITHIN: Duration = Duration::from_secs(5);
 /// Connect's statuses during a rebalance of its workers: 409, or 500 when it begins during a request.
@@ -184,14 +183,14 @@ fn configuration(config: &Config) -> Result<Map<String, Value>, Failure> {
         other => (key, other),
     };
     let overrides =
-        config.connect.overrides.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+        config.connect.overrides.iter().map(|(key, value)| (key.clone(), Value::from(value.expose_secret())));
     Ok(template.into_iter().map(filled).chain(encryption(config)).chain(overrides).collect())
 }
 
-/// As `postgres.write.url` says it for Millrace's own connections.
+/// As `postgres.write.url` says it for Millrace's own connections. Debezium has no `allow`.
 fn encryption(config: &Config) -> impl Iterator<Item = (String, Value)> {
-    let mode = config.postgres.write.url.url().query_pairs().find(|(name, _)| MODE.contains(&name.as_ref()));
-    let mode = mode.map(|(_, mode)| ("database.sslmode".to_owned(), Value::from(mode)));
+    let mode = ssl_mode(&config.postgres.write.url).map(|mode| mode.replace("allow", "prefer"));
+    let mode = mode.map(|mode| ("database.sslmode".to_owned(), Value::from(mode)));
     let ca = config.connect.database_ca_file.as_ref().map(|file| file.display().to_string());
     let ca = ca.map(|file| ("database.sslrootcert".to_owned(), Value::from(file)));
     mode.into_iter().chain(ca)
