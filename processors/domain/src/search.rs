@@ -26,8 +26,13 @@ const LETTERS: [(char, &str); 14] = [
     ('ı', "i"),
 ];
 
+/// Characters of a text that are searched, at most: nobody types more.
+const TEXT_MAX: usize = 1_000;
+/// Bytes of all texts of a document, at most, so that a large row does not become a document of twice its size.
+const TEXTS_BYTES_MAX: usize = 32 << 10;
+
 /// The texts of these columns, each once, followed by its spelling without accents where that differs. `lines.name` are the names
-/// in the objects of the list `lines`.
+/// in the objects of the list `lines`. Of a long text the beginning, and of many the first ones.
 pub fn spellings(row: &Map<String, Value>, columns: &[&str]) -> Vec<String> {
     let mut texts = Vec::new();
     for column in columns {
@@ -35,9 +40,18 @@ pub fn spellings(row: &Map<String, Value>, columns: &[&str]) -> Vec<String> {
         let value = path.next().and_then(|name| row.get(name));
         value.into_iter().for_each(|value| collect(value, path.clone(), &mut texts));
     }
-    let mut known = BTreeSet::new();
-    let both = texts.into_iter().flat_map(|text| [text.to_owned(), folded(text)]);
-    both.filter(|text| known.insert(text.clone())).collect()
+    let (mut known, mut room) = (BTreeSet::new(), TEXTS_BYTES_MAX);
+    let both = texts.into_iter().map(beginning).flat_map(|text| [text.to_owned(), folded(text)]);
+    let fits = |text: &String| {
+        let left = room.checked_sub(text.len());
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    both.filter(|text| known.insert(text.clone())).take_while(fits).collect()
+}
+
+fn beginning(text: &str) -> &str {
+    text.char_indices().nth(TEXT_MAX).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// Every text at a path within a value, through lists.
@@ -89,6 +103,18 @@ mod tests {
     fn a_text_that_is_the_same_without_accents_is_there_once() {
         let row = json!({"name": "Chai", "category": "Chai", "tags": ["a", "b", "a"], "country": null});
         assert_eq!(of(row, &["name", "category", "tags", "country", "absent"]), ["Chai", "a", "b"]);
+    }
+
+    #[test]
+    fn a_large_row_has_few_texts() {
+        let long = "é".repeat(TEXT_MAX + 1);
+        let found = of(json!({"name": long, "city": "x".repeat(900_000)}), &["name", "city"]);
+        let characters: Vec<usize> = found.iter().map(|text| text.chars().count()).collect();
+        assert_eq!(characters, [TEXT_MAX, TEXT_MAX, TEXT_MAX]);
+        let tags: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
+        let found = of(json!({"tags": tags}), &["tags"]);
+        assert!((1_000..10_000).contains(&found.len()), "{}", found.len());
+        assert!(found.iter().map(String::len).sum::<usize>() <= TEXTS_BYTES_MAX);
     }
 
     #[test]
