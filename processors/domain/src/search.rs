@@ -26,7 +26,7 @@ const LETTERS: [(char, &str); 14] = [
     ('ı', "i"),
 ];
 
-/// Characters of a text that are searched, at most: nobody types more.
+/// Characters of a text that are searched, at most. A query has fewer.
 const TEXT_MAX: usize = 1_000;
 /// Bytes of all texts of a document, at most, so that a large row does not become a document of twice its size.
 const TEXTS_BYTES_MAX: usize = 32 << 10;
