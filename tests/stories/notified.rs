@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 
 use crate::{WORKSHOP, beside_others, instance_with};
 
+/// A message is sent first, and recorded as told after that: a process that dies between the two sends it again.
+const TOLD: &str = "SELECT count(*) FROM notified";
 const TOKEN: &str = "a-token-of-the-story";
 
 /// A receiver of notifications. It refuses those without the token.
@@ -97,7 +99,8 @@ async fn operators_are_told_of_each_error_once_and_of_its_end() {
     receiver.has_told(&[format!("new {letters}")]).await;
     says_what_to_type(&instance, &receiver).await;
 
-    // A restart, and another process beside it, tell nothing again.
+    // A restart, and another process beside it, tell nothing again of what was recorded as told.
+    becomes(&instance.write, TOLD, 1).await;
     first.kill();
     let mut second = instance.start();
     let third = instance.start();
@@ -107,6 +110,7 @@ async fn operators_are_told_of_each_error_once_and_of_its_end() {
     let connector = format!("connectors/{}_outbox", instance.name);
     connect(Method::PUT, &format!("{connector}/pause")).await;
     receiver.has_told(&[format!("new {letters}"), "new connector".to_owned()]).await;
+    becomes(&instance.write, TOLD, 2).await;
     second.kill();
     third.reports("millrace_connector_state", &[("state", "paused")], 1.0).await;
     connect(Method::PUT, &format!("{connector}/resume")).await;
@@ -118,7 +122,7 @@ async fn operators_are_told_of_each_error_once_and_of_its_end() {
         .await
         .expect_success();
     receiver.has_told(&[so_far.to_vec(), vec![format!("over {letters}")]].concat()).await;
-    becomes(&instance.write, "SELECT count(*) FROM notified", 0).await;
+    becomes(&instance.write, TOLD, 0).await;
     assert_eq!(*receiver.refused.lock().expect("a count"), 0, "each request has the token");
     drop((first, second, third, instance));
     // Its teardown reads it, too.
