@@ -21,13 +21,8 @@ const UNSENT: &[Kind] = &[
     Kind::DEAD,
     Kind::KAFKA,
     Kind::FORBIDDEN,
-    Kind::UNAUTHENTICATED,
-    Kind::RATE,
-    Kind::PANIC,
-    Kind::FULL,
 ];
-const NO_RECEIPT: &[Kind] =
-    &[Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS, Kind::UNAUTHENTICATED, Kind::RATE, Kind::PANIC, Kind::FULL];
+const NO_RECEIPT: &[Kind] = &[Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS];
 
 /// A path for each command of the instance, and those of receipts.
 pub(super) fn paths(config: &Config) -> impl Iterator<Item = (String, Json)> {

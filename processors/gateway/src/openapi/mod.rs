@@ -40,7 +40,7 @@ pub(crate) fn document(config: &Config) -> Json {
 
 fn own() -> Json {
     let document = json!({"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}});
-    json!({"operationId": "openapi", "summary": "This document.", "responses": responses([("200", document)], &Kind::OF_EVERY_REQUEST)})
+    json!({"operationId": "openapi", "summary": "This document.", "responses": responses([("200", document)], &[])})
 }
 
 /// The problem that every refusal is (RFC 9457).
@@ -59,11 +59,12 @@ fn problem() -> Json {
     })
 }
 
-/// The responses of an operation: its own, and its refusals by status.
+/// The responses of an operation: its own, and by status its refusals and those of every request.
 fn responses<const N: usize>(own: [(&str, Json); N], problems: &[Kind]) -> Json {
+    let problems = [problems, &Kind::OF_EVERY_REQUEST].concat();
     let mut responses: Map<String, Json> =
         own.into_iter().map(|(status, response)| (status.to_owned(), response)).collect();
-    for kind in problems {
+    for kind in &problems {
         let status = kind.status().to_string();
         let types = problems.iter().filter(|other| other.status() == kind.status()).map(|kind| kind.urn());
         let types: Vec<String> = types.collect();

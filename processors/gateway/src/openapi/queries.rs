@@ -21,10 +21,6 @@ const UNANSWERED: &[Kind] = &[
     Kind::SEARCHES,
     Kind::SLOW_QUERY,
     Kind::FORBIDDEN,
-    Kind::UNAUTHENTICATED,
-    Kind::RATE,
-    Kind::PANIC,
-    Kind::FULL,
     Kind::RULES,
 ];
 const NO_PREVIEW: &[Kind] = &[
@@ -37,10 +33,6 @@ const NO_PREVIEW: &[Kind] = &[
     Kind::QUERIES,
     Kind::SLOW_QUERY,
     Kind::FORBIDDEN,
-    Kind::UNAUTHENTICATED,
-    Kind::RATE,
-    Kind::PANIC,
-    Kind::FULL,
 ];
 
 /// A path for each query of which the instance has the views.

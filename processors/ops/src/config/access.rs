@@ -68,9 +68,7 @@ impl Access {
     /// Credentials that anybody on the way could read.
     fn in_plain_text(&self, component: &str, url: &Address) -> Option<String> {
         let shows = url.url().password().is_some() || self.credentials().is_some();
-        (shows && url.url().scheme() == "http" && !url.is_loopback()).then(|| {
-            format!("{component}.url: {url} would carry credentials in plain text: use https, or an address on loopback")
-        })
+        shows.then(|| plain_text(component, url))?
     }
 }
 

@@ -132,6 +132,7 @@ impl Connect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn what_a_guarantee_depends_on_cannot_be_overridden() {
@@ -140,14 +141,35 @@ mod tests {
         }
         let template = include_str!("../../../../connectors/outbox.json");
         let template: BTreeMap<String, String> = serde_json::from_str(template).unwrap();
-        let free = ["heartbeat.interval.ms", "max.batch.size", "max.queue.size"];
-        let tuned =
-            |name: &&String| !free.contains(&name.as_str()) && !name.starts_with("producer.override.");
-        for set in template.keys().filter(tuned) {
+        let tuned = ["max.batch.size", "max.queue.size"].map(str::to_owned);
+        let of_producer = ["batch.size", "linger.ms", "compression.type"];
+        let of_producer = of_producer.map(|name| format!("producer.override.{name}"));
+        for set in template.keys().filter(|name| !tuned.contains(name) && !of_producer.contains(name)) {
             assert!(!may_be_overridden(set), "{set}");
         }
-        for must_not in ["errors.tolerance", "producer.override.acks", "transforms", "snapshot.mode", ""] {
+        for must_not in [
+            "errors.tolerance",
+            "producer.override.acks",
+            "producer.override.bootstrap.servers",
+            "producer.override.interceptor.classes",
+            "producer.override.partitioner.ignore.keys",
+            "database.initial.statements",
+            "transforms",
+            "snapshot.mode",
+            "",
+        ] {
             assert!(!may_be_overridden(must_not), "{must_not}");
         }
+    }
+
+    #[test]
+    fn connect_is_given_no_password_of_another_user_and_no_connection_that_it_cannot_verify() {
+        let problem = |settings: &[&str]| Config::with(settings).err().map(|failure| failure.to_string());
+        let user = problem(&["connect.database_user=debezium"]).unwrap();
+        assert!(user.contains("connect.database_user needs connect.database_password"), "{user}");
+        let verified = "postgres.write.url=postgres://a@b/c?sslmode=verify-full";
+        assert!(problem(&[verified]).unwrap().contains("connect.database_ca_file"));
+        assert_eq!(problem(&[verified, "connect.database_ca_file=/ca.pem"]), None);
+        assert_eq!(problem(&["postgres.write.url=postgres://a@b/c?sslmode=require"]), None);
     }
 }
