@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -27,6 +28,12 @@ const OVERHEAD_BYTES: usize = 100;
 /// the next batch's transaction.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// While documents arrive all the time, a request is made this often, unless it is large: a document is found only after the next
+/// refresh of its index, and a request costs Elasticsearch as much as some hundred small documents.
+const BULKS_EVERY: Duration = Duration::from_millis(100);
+/// A request of this size, in bytes, is made at once.
+const LARGE_BYTES: usize = 256 << 10;
+
 /// A partition's mark, and the offset that it reaches once a bulk is acknowledged.
 pub(crate) type Reach = (Arc<Mark>, i64);
 
@@ -43,6 +50,10 @@ impl Bulk {
         self.reaches.extend(later.reaches);
         self.documents.extend(later.documents);
         self.room.extend(later.room);
+    }
+
+    fn is_large(&self) -> bool {
+        room_needed(&self.documents) >= LARGE_BYTES
     }
 }
 
@@ -78,6 +89,7 @@ impl PublisherHandle {
             waiting,
             next: None,
             acknowledged: Acknowledged::default(),
+            next_at: Instant::now(),
             stuck: sticks,
             stop: watch.leave().clone(),
         };
@@ -129,6 +141,8 @@ struct Publisher {
     /// The message after the last bulk that was appended.
     next: Option<Message>,
     acknowledged: Acknowledged,
+    /// When the next request may be made that is not large.
+    next_at: Instant,
     /// Whether a dependency is away.
     stuck: watch::Sender<bool>,
     stop: CancellationToken,
@@ -165,6 +179,8 @@ impl Publisher {
     /// offsets with the next batch or after [`IDLE`].
     async fn publish(&mut self, mut bulk: Bulk) -> bool {
         let mut backoff = Backoff::new();
+        self.gather(&mut bulk).await;
+        self.next_at = Instant::now() + BULKS_EVERY;
         let refusals = loop {
             let permit = self.elastic.concurrency.permit().await;
             self.append_waiting(&mut bulk);
@@ -185,6 +201,21 @@ impl Publisher {
             return self.record().await;
         }
         true
+    }
+
+    /// Adds later documents until the next request may be made. A message of another kind ends that.
+    async fn gather(&mut self, bulk: &mut Bulk) {
+        while self.next.is_none() && !bulk.is_large() {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(self.next_at) => return,
+                message = self.waiting.recv() => match message {
+                    Some(Message::Bulk(later)) => bulk.append(later),
+                    Some(other) => self.next = Some(other),
+                    None => return,
+                },
+            }
+        }
     }
 
     fn append_waiting(&mut self, bulk: &mut Bulk) {
