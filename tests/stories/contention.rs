@@ -154,15 +154,15 @@ async fn a_batch_that_takes_longer_than_a_transaction_may_last_is_worked_off_in_
     assert!(times < 2.0, "no later batch was too large: {times}");
 }
 
-/// Two partitions of a group, in the table in the reverse of their order, and those of many others, so that each is looked up.
+/// Two partitions of two generations of a group, in the table in the reverse of their order, and those of many others, so that each is looked up.
 const OFFSETS: &str =
     "INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published)
          SELECT 's.g' || g, 1, 't', p, 1, 0, 0 FROM generate_series(1, 300) AS g, generate_series(0, 7) AS p;
      INSERT INTO consumer_offset (grp, generation, topic, partition, epoch, applied, published, pause_at, paused_until, held_below)
-     VALUES ('s.commands', 1, 't', 1, 1, 0, 0, 0, 'infinity', 0), ('s.commands', 1, 't', 0, 1, 0, 0, 0, 'infinity', 0);
+     SELECT 's.commands', generation, 't', partition, 1, 0, 0, 0, 'infinity', 0
+     FROM UNNEST(ARRAY[2, 1, 2, 1], ARRAY[1, 1, 0, 0]) AS own(generation, partition);
      ANALYZE consumer_offset";
-const OFFSET: &str =
-    "SELECT applied FROM consumer_offset WHERE grp = 's.commands' AND partition = $1 FOR UPDATE NOWAIT";
+const OFFSET: &str = "SELECT applied FROM consumer_offset WHERE grp = 's.commands' AND generation = $1 AND partition = $2 FOR UPDATE NOWAIT";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_moves_the_offsets_of_several_partitions_locks_them_in_their_order() {
@@ -172,7 +172,7 @@ async fn whatever_moves_the_offsets_of_several_partitions_locks_them_in_their_or
     sqlx::query(AssertSqlSafe(prepare)).execute(&tables).await.expect("a schema");
     WRITE.apply(&mut tables.acquire().await.expect("a connection")).await.expect("migrations");
     sqlx::raw_sql(OFFSETS).execute(&tables).await.expect("offsets");
-    let group = &Group { id: "s.commands".to_owned(), generation: 1 };
+    let [group, next] = &[1, 2].map(|generation| Group { id: "s.commands".to_owned(), generation });
     let topics = &["t".to_owned()];
     let held = &Held {
         group: group.id.clone(),
@@ -189,7 +189,15 @@ async fn whatever_moves_the_offsets_of_several_partitions_locks_them_in_their_or
     })
     .await;
     waits_for_the_first_and_holds_none(&tables, "advance", async |connection| {
-        consumer_offset::advance(connection, group, &[1, 0].map(step)).await.map(|_| ())
+        consumer_offset::advance(connection, &[1, 0].map(|partition| step(group, partition)))
+            .await
+            .map(|_| ())
+    })
+    .await;
+    waits_for_the_first_of(&tables, 2, "joint advance", async |connection| {
+        let steps = [(group, 1), (group, 0), (next, 1), (next, 0)];
+        let steps = steps.map(|(group, partition)| step(group, partition));
+        consumer_offset::advance(connection, &steps).await.map(|_| ())
     })
     .await;
     waits_for_the_first_and_holds_none(&tables, "claim", async |connection| {
@@ -210,20 +218,30 @@ async fn whatever_moves_the_offsets_of_several_partitions_locks_them_in_their_or
         .expect("no schema");
 }
 
-fn step(partition: i32) -> consumer_offset::Step<'static> {
-    consumer_offset::Step { topic: "t", partition, epoch: 1, from: 0, to: 0, published: Some(0) }
+fn step(group: &Group, partition: i32) -> consumer_offset::Step<'_> {
+    let at = consumer_offset::Partition { group, topic: "t", partition };
+    consumer_offset::Step { at, epoch: 1, from: 0, to: 0, published: Some(0) }
 }
 
-/// Another session holds the first partition and is waited for. Both are rolled back.
 async fn waits_for_the_first_and_holds_none(
     tables: &PgPool,
+    what: &str,
+    moves: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<()>,
+) {
+    waits_for_the_first_of(tables, 1, what, moves).await;
+}
+
+/// Another session holds a generation's first partition and is waited for; the first one's second is free. Both are rolled back.
+async fn waits_for_the_first_of(
+    tables: &PgPool,
+    generation: i32,
     what: &str,
     moves: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<()>,
 ) {
     let [mut foreign, mut mover] =
         [tables.begin().await.expect("a transaction"), tables.begin().await.expect("another")];
     let own: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *mover).await.expect("a pid");
-    sqlx::query(OFFSET).bind(0).execute(&mut *foreign).await.expect("the first is free");
+    sqlx::query(OFFSET).bind(generation).bind(0).execute(&mut *foreign).await.expect("the first is free");
     let meanwhile = async {
         eventually("it waits", async || {
             let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
@@ -231,7 +249,7 @@ async fn waits_for_the_first_and_holds_none(
             if waits.map_err(|error| error.to_string())? { Ok(()) } else { Err("it does not".to_owned()) }
         })
         .await;
-        let second = sqlx::query(OFFSET).bind(1).execute(&mut *foreign).await;
+        let second = sqlx::query(OFFSET).bind(1).bind(1).execute(&mut *foreign).await;
         second.unwrap_or_else(|error| panic!("{what} holds the second partition: {error}"));
         foreign.rollback().await.expect("a rollback");
     };

@@ -31,6 +31,7 @@ mod garbage;
 mod gateway;
 mod growth;
 mod handover;
+mod joint;
 mod keys;
 mod kibana;
 mod links;

@@ -76,7 +76,13 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch
         properties: HashMap::new(),
     };
     let buffers = Buffers::new(BUFFER_BYTES);
-    let settings = GroupSettings { batch_max: BATCH_MAX, retry_delays: RETRY_DELAYS.into(), buffers };
+    let settings = GroupSettings {
+        batch_max: BATCH_MAX,
+        retry_delays: RETRY_DELAYS.into(),
+        buffers,
+        linger: Duration::ZERO,
+        joint: None,
+    };
     let producer = Producer::new(&kafka, AWAITED_TIMEOUT)?;
     let elastic = Elastic::new(stack.elasticsearch_url(), Access::default(), AWAITED_TIMEOUT)?;
     Ok(Member::join(&kafka, settings, group, roles, producer, elastic, watch)?)

@@ -50,6 +50,8 @@ pub mod mechanism {
     pub const FENCE: &str = "fence";
     /// The offset moves in the transaction of its batch.
     pub const ONE_TRANSACTION: &str = "one-transaction";
+    /// A group that leaves a joint batch tries its records itself.
+    pub const JOINT_BATCH: &str = "joint-batch";
     /// An event that was folded is not folded again.
     pub const PROGRESS: &str = "progress";
     /// An event ahead of a gap waits for it.

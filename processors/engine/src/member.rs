@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{Buffers, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
+use crate::linger::Linger;
 use crate::offsets::Claim;
 use crate::producer::Producer;
 use crate::publisher::{Mark, PublisherHandle};
@@ -35,7 +36,7 @@ use crate::record::Record;
 use crate::retry::{Lane, Retries};
 use crate::role::Role;
 use crate::supervision::Watch;
-use crate::worker::{BatchLimit, Worker};
+use crate::worker::{BatchLimit, Joint, Returning, Seat, Worker};
 use arrivals::Arrivals;
 use batches::Batches;
 use claims::Claimant;
@@ -58,6 +59,10 @@ pub struct GroupSettings {
     pub retry_delays: Arc<[Duration]>,
     /// The buffers of the process, shared by all of its groups.
     pub buffers: Buffers,
+    /// The least time between the begins of two batches, unless joint ones have their own.
+    pub linger: Duration,
+    /// The joint batches that the group takes part in, if any. All topics of such a group have one role.
+    pub joint: Option<Joint>,
 }
 
 /// A topic and a partition's number.
@@ -101,6 +106,10 @@ pub struct Member {
     /// Copies on retry topics.
     wake_ups: Arrivals,
     batches: Batches,
+    seat: Option<Seat>,
+    linger: Arc<Linger>,
+    /// The joint batch whose result was taken last; the next one waits until this group can be in it.
+    returning: Option<Returning>,
     /// Records in the next batch, at most.
     limit: BatchLimit,
     room: Room,
@@ -145,6 +154,9 @@ impl Member {
             lanes: Arc::new(lanes),
             room: settings.buffers.records.room(),
             limit: BatchLimit::new(settings.batch_max),
+            seat: settings.joint.clone().map(Seat::new),
+            linger: Arc::new(Linger::new(settings.linger)),
+            returning: None,
             settings,
             watch,
             assigned: HashMap::new(),
@@ -179,8 +191,12 @@ impl Member {
         let mut ends = held::Ends::new();
         loop {
             if !asks && self.wants_batch() {
-                (permit, asks) = (OptionFuture::from(self.permit()), true);
+                match self.seat() {
+                    Some(seat) => self.begin_jointly(seat),
+                    None => (permit, asks) = (OptionFuture::from(self.permit()), true),
+                }
             }
+            self.returning = None;
             let long_at = self.batches.takes_long_at();
             let pause_at = self.full_since.unwrap_or_else(Instant::now) + FULL_BEFORE_PAUSE;
             tokio::select! {
@@ -205,7 +221,7 @@ impl Member {
                     (permit, asks) = (OptionFuture::from(None), false);
                     self.begin_batch(permit_or_none);
                 }
-                Some(ended) = self.batches.next() => self.batch_ended(ended),
+                Some(done) = self.batches.next() => self.batch_ended(done),
                 () = tokio::time::sleep_until(long_at.unwrap_or(pause_at)), if !asks && long_at.is_some() && self.arrivals.ready() > 0 => {}
                 _ = mirror.tick() => {
                     self.pass_over_read();

@@ -228,8 +228,8 @@ pub struct Step<'c> {
 
 impl<'c> Step<'c> {
     fn row(&self) -> consumer_offset::Step<'c> {
-        let Self { claim: Claim { topic, partition, epoch, applied, .. }, to, published } = *self;
-        consumer_offset::Step { topic, partition: *partition, epoch: *epoch, from: *applied, to, published }
+        let Self { claim, to, published } = *self;
+        consumer_offset::Step { at: claim.at(), epoch: claim.epoch, from: claim.applied, to, published }
     }
 }
 
@@ -240,20 +240,44 @@ impl<'c> Step<'c> {
 /// [`WorkError::Fenced`] when another worker has claimed one of them or has moved its offset, [`WorkError::Paused`] when `steps` has
 /// one partition and its pause point is below `to`.
 pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> Result<(), WorkError> {
-    let Some(Step { claim, .. }) = steps.first() else { return Ok(()) };
-    let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
-    let moved = timed("offsets advance", consumer_offset::advance(connection, &claim.group, &rows)).await?;
-    if moved == steps.len() as u64 || broken(mechanism::FENCE) {
-        return Ok(());
-    }
-    match steps {
-        [_] => {
+    match (advance_moved(connection, steps).await?.len(), steps) {
+        (moved, _) if moved == steps.len() || broken(mechanism::FENCE) => Ok(()),
+        (_, [Step { claim, .. }]) => {
             let at = claim.at();
             let paused = consumer_offset::pause_point(connection, at, claim.epoch, claim.applied).await?;
             Err(paused.map_or(WorkError::Fenced, WorkError::Paused))
         }
         _ => Err(WorkError::Fenced),
     }
+}
+
+/// As [`advance`], for partitions of several groups, given by group. Returns the places of the groups of which a partition was not
+/// moved; then the transaction must be rolled back.
+///
+/// # Errors
+/// [`WorkError`].
+pub(crate) async fn advance_groups(
+    connection: &mut PgConnection,
+    groups: &[Vec<Step<'_>>],
+) -> Result<Vec<usize>, WorkError> {
+    let moved = advance_moved(connection, &groups.concat()).await?;
+    let is_fenced = |steps: &[Step<'_>]| {
+        let of_group = |step: &Step<'_>, (id, generation): &(String, i32)| {
+            step.claim.group.id == *id && step.claim.group.generation == *generation
+        };
+        let moved = |first| moved.iter().filter(|group| of_group(first, group)).count();
+        steps.first().is_some_and(|first| moved(first) < steps.len()) && !broken(mechanism::FENCE)
+    };
+    Ok(groups.iter().enumerate().filter(|(_, steps)| is_fenced(steps)).map(|(place, _)| place).collect())
+}
+
+/// The groups of the partitions that were moved.
+async fn advance_moved(
+    connection: &mut PgConnection,
+    steps: &[Step<'_>],
+) -> Result<Vec<(String, i32)>, WorkError> {
+    let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
+    Ok(timed("offsets advance", consumer_offset::advance(connection, &rows)).await?)
 }
 
 /// An error when no row has the claim's epoch.

@@ -2,6 +2,7 @@
 
 mod aborted;
 mod batch;
+mod joint;
 mod limit;
 mod parts;
 
@@ -26,6 +27,8 @@ use crate::retry::{Lane, Retries, Settled};
 use crate::supervision::Watch;
 use crate::{metrics, release};
 pub(crate) use batch::{Ended, Share, alone, together};
+pub use joint::Joint;
+pub(crate) use joint::{Returning, Seat};
 pub(crate) use limit::BatchLimit;
 use parts::{after, before, extract_below, within};
 

@@ -17,7 +17,7 @@ use millrace_engine::sagas::{self, Process, SagaRole};
 use millrace_engine::supervision::Watch;
 use millrace_engine::views::{self, LogRole, RowRole, TallyRole};
 use millrace_engine::{
-    Buffers, Copier, Elastic, GroupSettings, KafkaSettings, Member, Producer, Registry, Role, database,
+    Buffers, Copier, Elastic, GroupSettings, Joint, KafkaSettings, Member, Producer, Registry, Role, database,
 };
 use millrace_schemas::Kind;
 use millrace_store::Group;
@@ -50,6 +50,9 @@ pub struct Roles {
     effects: effects::Shared,
     providers: Providers,
     views: views::Shared,
+    /// The joint batches of the views, and those of sagas and effects.
+    joint_views: Joint,
+    joint_reactors: Joint,
     kafka: KafkaSettings,
     producer: Producer,
     elastic: Elastic,
@@ -131,11 +134,13 @@ impl Roles {
         let elastic = elastic.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
-        let config = config.clone();
+        let (config, linger) = (config.clone(), config.processing.linger);
         Ok(Self {
             config,
             contexts,
             buffers,
+            joint_views: Joint::new(views.pool.clone(), linger),
+            joint_reactors: Joint::new(commands.pool.clone(), linger),
             commands,
             sagas,
             effects,
@@ -155,16 +160,27 @@ impl Roles {
     /// Joins a Kafka group with the roles of a name (the commands, a saga, an effect or a view) and generation.
     pub fn join(&self, name: &str, generation: i32, group: &str, watch: Watch) -> Result<Member, Failure> {
         let config = &self.config;
-        let Processing { commands_batch_max, events_batch_max, .. } = config.processing;
+        let Processing { commands_batch_max, events_batch_max, linger, .. } = config.processing;
         let batch_max = if name == COMMANDS { commands_batch_max } else { events_batch_max };
         let retry_delays = config.retries.of(name).into();
-        let settings = GroupSettings { batch_max, buffers: self.buffers.clone(), retry_delays };
+        let (buffers, joint) = (self.buffers.clone(), self.joint(name));
+        let settings = GroupSettings { batch_max, buffers, retry_delays, linger, joint };
         let roles = self.of(name, generation);
         let kafka = self.kafka.clone();
         let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };
         let member =
             Member::join(&kafka, settings, group, roles, self.producer.clone(), self.elastic.clone(), watch);
         member.map_err(|error| Failure::usage("kafka.properties").caused_by(error))
+    }
+
+    /// The joint batches that a group takes part in. Commands have their batches to themselves: a decision must not wait for what
+    /// follows from others.
+    fn joint(&self, name: &str) -> Option<Joint> {
+        match name {
+            COMMANDS => None,
+            view if self.contexts.contains_key(view) => Some(self.joint_views.clone()),
+            _ => Some(self.joint_reactors.clone()),
+        }
     }
 
     /// The effects without a configured provider.

@@ -14,8 +14,9 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 statements! {
-    TOPICS = "SELECT topic FROM UNNEST($3::text[]) AS asked(topic)
-         WHERE EXISTS (SELECT FROM blocked_key AS b WHERE b.grp = $1 AND b.generation = $2 AND b.topic = asked.topic)";
+    TOPICS = "SELECT place FROM UNNEST($1::text[], $2::int[], $3::text[]) WITH ORDINALITY AS asked(grp, generation, topic, place)
+         WHERE EXISTS (SELECT FROM blocked_key AS b
+                       WHERE b.grp = asked.grp AND b.generation = asked.generation AND b.topic = asked.topic)";
     LOCK = "SELECT key, status, partition, \"offset\", attempts FROM blocked_key
          WHERE grp = $1 AND generation = $2 AND topic = $3 AND key = ANY($4)
          ORDER BY key FOR UPDATE";
@@ -61,16 +62,16 @@ statements! {
     REMOVE = "DELETE FROM blocked_key WHERE grp = $1 AND generation = $2";
 }
 
-/// Those of some topics that have a blocked key; usually none.
+/// The places of those topics of groups that have a blocked key; usually none.
 ///
 /// # Errors
 /// Database errors, as of every function here.
-pub async fn topics(
-    connection: &mut PgConnection,
-    group: &Group,
-    topics: &[&str],
-) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(TOPICS).bind(&group.id).bind(group.generation).bind(topics).fetch_all(connection).await
+pub async fn topics(connection: &mut PgConnection, asked: &[(&Group, &str)]) -> sqlx::Result<Vec<usize>> {
+    let topics = bind_columns!(sqlx::query_scalar(TOPICS), asked, (group, topic) =>
+        group.id.as_str(), group.generation, *topic
+    );
+    let places: Vec<i64> = topics.fetch_all(connection).await?;
+    Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
 }
 
 /// What a key waits for.

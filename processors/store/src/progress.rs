@@ -9,8 +9,13 @@ use crate::columns::bind_columns;
 use crate::statements::statements;
 
 statements! {
-    LOAD = "SELECT stream, version, ctid::text, xmin::text FROM progress
-         WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = ANY($4)";
+    /// Each by its key: `OFFSET 0` keeps the planner, which may have outdated statistics of a growing table, from joining otherwise.
+    LOAD = "SELECT place, found.* FROM UNNEST($1::text[], $2::int[], $3::text[], $4::text[])
+             WITH ORDINALITY AS asked(grp, generation, context, stream, place)
+         CROSS JOIN LATERAL (
+             SELECT version, p.ctid::text, p.xmin::text FROM progress AS p
+             WHERE p.grp = asked.grp AND p.generation = asked.generation AND p.context = asked.context
+               AND p.stream = asked.stream OFFSET 0) AS found";
     /// By `ctid`: a join over the keys would be planned with the outdated statistics of a growing table. The time of the statement,
     /// not of the transaction, which may have begun before the one that wrote the row.
     MOVE_ON = "UPDATE progress SET version = moved.version, applied_at = CASE WHEN moved.version > progress.version
@@ -18,8 +23,9 @@ statements! {
          FROM UNNEST($1::text[]::tid[], $2::text[]::xid[], $3::bigint[]) AS moved(at, written, version)
          WHERE progress.ctid = moved.at AND progress.xmin = moved.written";
     BEGIN = "INSERT INTO progress (grp, generation, context, stream, version, applied_at)
-         SELECT $1, $2, context, stream, version, CASE WHEN version > 0 THEN statement_timestamp() END
-         FROM UNNEST($3::text[], $4::text[], $5::bigint[]) AS new(context, stream, version) ON CONFLICT DO NOTHING";
+         SELECT grp, generation, context, stream, version, CASE WHEN version > 0 THEN statement_timestamp() END
+         FROM UNNEST($1::text[], $2::int[], $3::text[], $4::text[], $5::bigint[]) AS new(grp, generation, context, stream, version)
+         ON CONFLICT DO NOTHING";
     SKIP = "INSERT INTO progress AS known (grp, generation, context, stream, version, applied_at)
          SELECT $1, $2, $3, $4, $5::bigint, statement_timestamp() WHERE $5 = 1 OR EXISTS (
              SELECT FROM progress WHERE grp = $1 AND generation = $2 AND context = $3 AND stream = $4)
@@ -62,26 +68,42 @@ pub struct Row {
     pub xmin: String,
 }
 
-/// The progress of streams of a context: stream, version, row.
+/// A stream of a context, as a generation of a group has folded it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key<'k> {
+    /// The group's id.
+    pub group: &'k str,
+    /// Its generation.
+    pub generation: i32,
+    /// The context.
+    pub context: &'k str,
+    /// The stream.
+    pub stream: &'k str,
+}
+
+/// The progress of streams: version and row of each, `None` for one that has no row. They need not be of one group.
 ///
 /// # Errors
 /// Database errors, as of every function here.
-pub async fn load(
-    connection: &mut PgConnection,
-    group: &Group,
-    context: &str,
-    streams: Vec<&str>,
-) -> sqlx::Result<Vec<(String, i64, Row)>> {
-    let load = sqlx::query_as(LOAD).bind(&group.id).bind(group.generation).bind(context).bind(streams);
-    let rows: Vec<(String, i64, String, String)> = load.fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(stream, version, ctid, xmin)| (stream, version, Row { ctid, xmin })).collect())
+pub async fn load(connection: &mut PgConnection, keys: &[Key<'_>]) -> sqlx::Result<Vec<Option<(i64, Row)>>> {
+    let load = bind_columns!(sqlx::query_as(LOAD), keys, key =>
+        key.group, key.generation, key.context, key.stream
+    );
+    let rows: Vec<(i64, i64, String, String)> = load.fetch_all(connection).await?;
+    let mut found = vec![None; keys.len()];
+    for (place, version, ctid, xmin) in rows {
+        if let Some(at) = usize::try_from(place - 1).ok().and_then(|at| found.get_mut(at)) {
+            *at = Some((version, Row { ctid, xmin }));
+        }
+    }
+    Ok(found)
 }
 
 /// Sets the versions of rows that have not changed since they were read; returns how many.
 ///
 /// # Errors
 /// Database errors.
-pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx::Result<u64> {
+pub async fn move_on(connection: &mut PgConnection, rows: &[(&Row, i64)]) -> sqlx::Result<u64> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -93,22 +115,23 @@ pub async fn move_on(connection: &mut PgConnection, rows: &[(Row, i64)]) -> sqlx
     Ok(moved.rows_affected())
 }
 
-/// Context, stream and version.
-pub type At<'s> = (&'s str, &'s str, i64);
-
-/// Inserts rows of streams that have none; returns how many.
+/// Inserts rows of streams that have none, with their versions; returns how many.
 ///
 /// # Errors
 /// Database errors.
-pub async fn begin(connection: &mut PgConnection, group: &Group, streams: &[At<'_>]) -> sqlx::Result<u64> {
+pub async fn begin(connection: &mut PgConnection, streams: &[(Key<'_>, i64)]) -> sqlx::Result<u64> {
     if streams.is_empty() {
         return Ok(0);
     }
-    let begin = sqlx::query(BEGIN).bind(&group.id).bind(group.generation);
-    let begin = bind_columns!(begin, streams, (context, stream, version) => *context, *stream, *version);
+    let begin = bind_columns!(sqlx::query(BEGIN), streams, (key, version) =>
+        key.group, key.generation, key.context, key.stream, *version
+    );
     let begun = begin.execute(connection).await?;
     Ok(begun.rows_affected())
 }
+
+/// Context, stream and version.
+pub type At<'s> = (&'s str, &'s str, i64);
 
 /// Sets the progress of a stream to a version if it is the next one.
 ///

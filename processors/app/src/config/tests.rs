@@ -246,6 +246,7 @@ fn old_names_lead_to_every_setting_once() {
         "namespace",
         "contexts",
         "processing.abandoned_after",
+        "processing.linger",
         "topics.growth_hold",
         "audit.whole_interval",
         "metrics.interval",

@@ -8,9 +8,9 @@ use super::identity::{Fingerprint, Identity};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
+use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Outcome, Stuck};
 
 /// A decoded command.
 pub(super) struct Arrived<'b, C: Context> {

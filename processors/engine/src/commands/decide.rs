@@ -11,7 +11,7 @@ use super::streams::Locks;
 use crate::envelope;
 use crate::error::Fault;
 use crate::outbox::{Cause, OutboxRow, SchemaIds, payload};
-use crate::role::Outcome;
+use crate::outcome::Outcome;
 
 /// The results of a batch of commands.
 #[derive(Default)]

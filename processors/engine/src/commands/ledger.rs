@@ -14,8 +14,8 @@ use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
+use crate::outcome::Outcome;
 use crate::record::{Record, places};
-use crate::role::Outcome;
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

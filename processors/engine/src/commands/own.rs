@@ -16,8 +16,8 @@ use super::identity::{Identity, OF_TOPIC};
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
+use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
-use crate::role::{Outcome, Stuck};
 
 /// The SHA-256 of the bytes of each command that the outbox has sent, by its id.
 type Sent = HashMap<Uuid, Vec<u8>>;

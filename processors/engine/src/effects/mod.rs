@@ -31,9 +31,10 @@ pub use webhook_outcome::WebhookOutcome;
 use crate::database::Pool;
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
+use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Outcome, Role};
+use crate::role::{Folded, Role};
 use crate::views::intake;
 
 /// The UUID namespace of all keys of calls.

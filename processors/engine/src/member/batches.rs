@@ -11,10 +11,24 @@ use crate::concurrency::{PATIENCE, Permit};
 use crate::record::Record;
 use crate::retry::Lane;
 use crate::supervision::Watch;
-use crate::worker::{BATCH_BYTES_MAX, Ended, Share, Worker, alone, together};
+use crate::worker::{BATCH_BYTES_MAX, Ended, Returning, Seat, Share, Worker, alone, together};
 
-/// The result of a task: `None` when it panicked, and the member leaves the group.
-type Outcome = Option<Vec<Ended>>;
+/// The result of a task.
+#[derive(Default)]
+pub(super) struct Done {
+    ended: Vec<Ended>,
+    /// Held until the next batch has begun, after a joint one.
+    returning: Option<Returning>,
+}
+
+impl From<Vec<Ended>> for Done {
+    fn from(ended: Vec<Ended>) -> Self {
+        Self { ended, returning: None }
+    }
+}
+
+/// `None` when the task panicked, and the member leaves the group.
+type Outcome = Option<Done>;
 
 #[derive(Default)]
 pub(super) struct Batches {
@@ -27,11 +41,11 @@ pub(super) struct Batches {
 
 impl Batches {
     /// The next task that has ended; `None` when none is running.
-    pub(super) async fn next(&mut self) -> Option<Vec<Ended>> {
+    pub(super) async fn next(&mut self) -> Option<Done> {
         // Only an aborted task has an error, and tasks are only aborted all together.
-        let (counts, ended) = self.tasks.join_next().await?.unwrap_or_default();
+        let (counts, done) = self.tasks.join_next().await?.unwrap_or_default();
         self.under_way -= usize::from(counts);
-        Some(ended.unwrap_or_default())
+        Some(done.unwrap_or_default())
     }
 
     /// When the last running batch will have taken long.
@@ -39,12 +53,7 @@ impl Batches {
         self.began.filter(|_| self.under_way > 0).map(|began| began + PATIENCE)
     }
 
-    fn spawn(
-        &mut self,
-        counts: bool,
-        watch: &Watch,
-        work: impl Future<Output = Vec<Ended>> + Send + 'static,
-    ) {
+    fn spawn(&mut self, counts: bool, watch: &Watch, work: impl Future<Output = Done> + Send + 'static) {
         let watch = watch.clone();
         self.under_way += usize::from(counts);
         self.tasks.spawn(async move { (counts, watch.over("worker", work).await) });
@@ -61,21 +70,44 @@ impl Member {
         }
     }
 
-    /// Waits for a permit of the group's database.
+    /// Waits until a batch may begin, and for a permit of the group's database.
     pub(super) fn permit(&self) -> Option<impl Future<Output = Option<Permit>> + Send + use<>> {
         let (_, retries) = self.lanes.values().next()?;
-        let pool = retries.role.database().clone();
-        Some(Box::pin(async move { pool.permit().await }))
+        let (linger, pool) = (self.linger.clone(), retries.role.database().clone());
+        Some(Box::pin(async move {
+            linger.pass().await;
+            pool.permit().await
+        }))
+    }
+
+    /// The group's access to joint batches, if its next batch is for one.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        self.seat.clone().filter(|seat| seat.takes(self.arrivals.ready()))
     }
 
     /// Begins a batch with the records that have arrived.
     pub(super) fn begin_batch(&mut self, permit: Option<Permit>) {
+        self.begin(|shares| async move { together(shares, permit).await.into() });
+    }
+
+    /// As [`begin_batch`](Self::begin_batch), in the next joint batch.
+    pub(super) fn begin_jointly(&mut self, seat: Seat) {
+        self.begin(|shares| async move {
+            let (ended, returning) = seat.work(shares).await;
+            Done { ended, returning }
+        });
+    }
+
+    fn begin<W>(&mut self, work: impl FnOnce(Vec<Share>) -> W)
+    where
+        W: Future<Output = Done> + Send + 'static,
+    {
         let taken = self.arrivals.take(self.limit.now(), BATCH_BYTES_MAX);
         let shares: Vec<Share> =
             taken.into_iter().filter_map(|(partition, records)| self.share(&partition, records)).collect();
         if !shares.is_empty() {
             self.batches.began = Some(Instant::now());
-            self.batches.spawn(true, &self.watch, together(shares, permit));
+            self.batches.spawn(true, &self.watch, work(shares));
         }
     }
 
@@ -112,11 +144,12 @@ impl Member {
     }
 
     fn apart(&mut self, share: Share) {
-        self.batches.spawn(false, &self.watch, async move { vec![alone(share, None).await] });
+        self.batches.spawn(false, &self.watch, async move { vec![alone(share, None).await].into() });
     }
 
     /// Takes the workers of an ended task back; begins a separate attempt for each partition that needs one.
-    pub(super) fn batch_ended(&mut self, ended: Vec<Ended>) {
+    pub(super) fn batch_ended(&mut self, Done { ended, returning }: Done) {
+        self.returning = returning.or(self.returning.take());
         for ended in ended {
             match ended {
                 Ended::Apart(share) => self.apart(share),
@@ -184,7 +217,7 @@ impl Member {
         if let Some(Share { worker, .. }) = self.share(partition, Vec::new()) {
             self.arrivals_on(partition).begin(partition);
             let work = work(worker);
-            self.batches.spawn(false, &self.watch, async move { vec![work.await] });
+            self.batches.spawn(false, &self.watch, async move { vec![work.await].into() });
         }
     }
 }

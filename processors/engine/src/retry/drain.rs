@@ -13,8 +13,8 @@ use super::{Failure, Retries, Settled, copies, parked};
 use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
+use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::role::Outcome;
 
 /// The result of draining a key.
 enum Came {

@@ -15,6 +15,7 @@
 //! a dead letter or a missing version is the reason. Other keys never wait.
 
 mod blocked;
+mod checked;
 mod copies;
 mod dead_letter;
 mod drain;
@@ -39,10 +40,11 @@ use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
+use crate::outcome::Outcome;
 use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::release;
-use crate::role::{Folded, Outcome, Role};
+use crate::role::{Folded, Role};
 use crate::supervision::{self, Panic};
 use blocked::Blocked;
 use triage::{Triage, triage};
@@ -87,8 +89,8 @@ impl Retries {
         batch: &[&Record],
         refused: Option<&Fault>,
     ) -> Result<Settled, WorkError> {
-        let topic = [&*at.topic];
-        let blocked = blocked_key::topics(connection, self.role.group(), &topic);
+        let topic = [(self.role.group(), &*at.topic)];
+        let blocked = blocked_key::topics(connection, &topic);
         let blocked = metrics::timed("blocked_key topics", blocked).await?;
         self.settle_knowing(connection, at, batch, refused, !blocked.is_empty()).await
     }
@@ -137,14 +139,15 @@ impl Retries {
         connection: &mut PgConnection,
         batch: &[&Record],
     ) -> Result<Option<Settled>, WorkError> {
-        let folded = self.fold(connection, batch).await?;
+        Ok(self.plain(self.fold(connection, batch).await?))
+    }
+
+    /// `None` when a record does not simply apply.
+    fn plain(&self, folded: Folded) -> Option<Settled> {
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
-        if !outcomes.iter().all(Outcome::is_done) {
-            return Ok(None);
-        }
-        self.count_duplicates(&outcomes);
-        Ok(Some(settled))
+        outcomes.iter().all(Outcome::is_done).then(|| self.count_duplicates(&outcomes))?;
+        Some(settled)
     }
 
     fn count_duplicates(&self, outcomes: &[Outcome]) {
@@ -169,7 +172,7 @@ impl Retries {
 
     async fn fold_read(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         unless_it_panics("fold", async {
-            batch.iter().for_each(|record| failpoints::poison(failpoints::POISON_FOLD, record));
+            poison(batch);
             self.role.fold(connection, batch).await
         })
         .await
@@ -361,6 +364,11 @@ impl Retries {
         }
         self.role.documents(connection, &records).await
     }
+}
+
+/// Where a test poisons folds.
+fn poison(batch: &[&Record]) {
+    batch.iter().for_each(|record| failpoints::poison(failpoints::POISON_FOLD, record));
 }
 
 /// The records whose bytes were fetched.

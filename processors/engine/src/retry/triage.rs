@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Failure;
 use super::blocked::Blocked;
+use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::role::Outcome;
 
 /// What follows from the records of a batch that did not simply apply.
 pub(super) struct Triage<'b> {

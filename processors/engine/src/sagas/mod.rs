@@ -29,9 +29,10 @@ use crate::dead_letters;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
 use crate::outbox::{self, OutboxRow, SchemaIds};
+use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
 use crate::registry::Registry;
-use crate::role::{Folded, Outcome, Role, Stuck};
+use crate::role::{Folded, Role};
 use input::Received;
 use instance::{Instance, Reacted};
 

@@ -3,12 +3,12 @@
 //! The sequence check: a version up to the applied one is a duplicate; the next one applies, from whichever partition; a later one
 //! waits until the gap before it is filled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use millrace_domain::Recorded;
 use millrace_store::Group;
 use millrace_store::names::Namespace;
-use millrace_store::progress::{self, Row};
+use millrace_store::progress::{self, Key, Row};
 use sqlx::PgConnection;
 
 use super::Shared;
@@ -16,18 +16,28 @@ use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
+use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::release;
-use crate::role::{Outcome, Stuck};
+use crate::sequence::{Decoded, Intake, Placed};
 
-/// A decoded event and its place in the batch.
-pub(crate) type Placed = (usize, Recorded);
+/// A batch that has passed the sequence check, before the progress of its streams is written.
+pub(crate) struct Checked<'g> {
+    group: &'g Group,
+    progress: BTreeMap<Stream, Progress>,
+    intake: Intake,
+}
 
-/// The events of a batch to fold, and the outcome of each record.
-pub(super) struct Intake {
-    pub(super) events: Vec<Placed>,
-    pub(super) outcomes: Vec<Outcome>,
+impl Checked<'_> {
+    /// Whether every record applies, or had its effect before.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.intake.outcomes.iter().all(Outcome::is_done)
+    }
+
+    pub(crate) fn into_intake(self) -> Intake {
+        self.intake
+    }
 }
 
 /// A stream of a context.
@@ -65,6 +75,16 @@ pub(crate) async fn decode(
     Ok((events, outcomes))
 }
 
+/// The decoded records of a batch; outcomes as of [`decode`].
+pub(super) async fn decoded<'g>(
+    shared: &Shared,
+    group: &'g Group,
+    batch: &[&Record],
+) -> Result<Decoded<'g>, WorkError> {
+    let (events, outcomes) = decode(&shared.registry, &shared.namespace, batch).await?;
+    Ok(Decoded { group, events, outcomes })
+}
+
 /// The events of an applied batch. A record that this build cannot decode was no event, unless a later build may have applied it.
 pub(super) async fn decode_all(
     connection: &mut PgConnection,
@@ -93,12 +113,27 @@ pub(super) async fn take(
     group: &Group,
     batch: &[&Record],
 ) -> Result<Intake, WorkError> {
-    let (decoded, mut outcomes) = decode(&shared.registry, &shared.namespace, batch).await?;
-    let mut progress = load(connection, group, &decoded).await?;
-    let events = sort(decoded, &mut progress, &mut outcomes);
-    progress.retain(|_, stream| stream.met);
-    save(connection, group, progress).await?;
-    Ok(Intake { events, outcomes })
+    let decoded = decoded(shared, group, batch).await?;
+    let mut checked = check(connection, vec![decoded]).await?;
+    save(connection, &checked).await?;
+    let intake = checked.pop().map(|checked| checked.intake);
+    let intake = intake.ok_or_else(|| WorkError::Contended("no batch".into()))?;
+    Ok(Intake { isolates: true, ..intake })
+}
+
+/// Applies the sequence check to batches of different groups; their progress is read at once.
+pub(crate) async fn check<'g>(
+    connection: &mut PgConnection,
+    batches: Vec<Decoded<'g>>,
+) -> Result<Vec<Checked<'g>>, WorkError> {
+    let known = load(connection, &batches).await?;
+    let checked =
+        batches.into_iter().zip(known).map(|(Decoded { group, events, mut outcomes }, mut progress)| {
+            let events = sort(events, &mut progress, &mut outcomes);
+            progress.retain(|_, stream| stream.met);
+            Checked { group, progress, intake: Intake { events, outcomes, isolates: false } }
+        });
+    Ok(checked.collect())
 }
 
 fn sort(
@@ -163,49 +198,51 @@ pub(super) fn stream_of(event: &Recorded) -> Stream {
     (event.event.context(), event.stream.clone())
 }
 
-/// Loads the progress of streams, each context in a separate query: a join over contexts and streams would be planned with the
-/// outdated statistics of a growing table.
+/// Loads the progress of the streams of each batch.
 async fn load(
     connection: &mut PgConnection,
-    group: &Group,
-    decoded: &[Placed],
-) -> Result<BTreeMap<Stream, Progress>, WorkError> {
-    let mut contexts: BTreeMap<&'static str, BTreeSet<&str>> = BTreeMap::new();
-    for (_, event) in decoded {
-        contexts.entry(event.event.context()).or_default().insert(&event.stream);
+    batches: &[Decoded<'_>],
+) -> Result<Vec<BTreeMap<Stream, Progress>>, WorkError> {
+    let mut known: Vec<BTreeMap<Stream, Progress>> = batches.iter().map(streams).collect();
+    let keys: Vec<Key<'_>> = batches
+        .iter()
+        .zip(&known)
+        .flat_map(|(Decoded { group, .. }, streams)| streams.keys().map(|stream| key(group, stream)))
+        .collect();
+    let found = timed("progress load", progress::load(connection, &keys)).await?;
+    for (stream, found) in known.iter_mut().flat_map(BTreeMap::values_mut).zip(found) {
+        if let Some((version, row)) = found {
+            *stream = Progress { version, row: Some(row), met: false };
+        }
     }
-    let mut progress = BTreeMap::new();
-    for (context, streams) in contexts {
-        let rows =
-            timed("progress load", progress::load(connection, group, context, streams.into_iter().collect()))
-                .await?;
-        let known =
-            |(stream, version, row)| ((context, stream), Progress { version, row: Some(row), met: false });
-        progress.extend(rows.into_iter().map(known));
-    }
-    Ok(progress)
+    Ok(known)
+}
+
+/// The streams of a batch, none of which is known to have progress.
+fn streams(Decoded { events, .. }: &Decoded<'_>) -> BTreeMap<Stream, Progress> {
+    events.iter().map(|(_, event)| (stream_of(event), Progress::default())).collect()
+}
+
+fn key<'k>(group: &'k Group, (context, stream): &'k Stream) -> Key<'k> {
+    Key { group: &group.id, generation: group.generation, context, stream }
 }
 
 /// Writes the progress of streams, also of those whose events only wait. When two batches have events of the same stream, because its
 /// key has moved to another partition, the second one finds the row changed and is tried again. So no event is folded twice, and
 /// none is parked because of an event that was being folded at that moment.
-async fn save(
-    connection: &mut PgConnection,
-    group: &Group,
-    progress: BTreeMap<Stream, Progress>,
-) -> Result<(), WorkError> {
-    let streams = progress.len() as u64;
+pub(crate) async fn save(connection: &mut PgConnection, batches: &[Checked<'_>]) -> Result<(), WorkError> {
     let (mut known, mut new) = (Vec::new(), Vec::new());
-    for (stream, Progress { version, row, .. }) in progress {
-        match row {
-            Some(row) => known.push((row, version)),
-            None => new.push((stream, version)),
+    for Checked { group, progress, .. } in batches {
+        for (stream, Progress { version, row, .. }) in progress {
+            match row {
+                Some(row) => known.push((row, *version)),
+                None => new.push((key(group, stream), *version)),
+            }
         }
     }
-    let new: Vec<(&str, &str, i64)> =
-        new.iter().map(|((context, stream), version)| (*context, stream.as_str(), *version)).collect();
+    let streams = (known.len() + new.len()) as u64;
     let moved = timed("progress move on", progress::move_on(connection, &known)).await?;
-    if moved + timed("progress begin", progress::begin(connection, group, &new)).await? == streams {
+    if moved + timed("progress begin", progress::begin(connection, &new)).await? == streams {
         return Ok(());
     }
     Err(WorkError::Contended("another batch has moved one of its streams".into()))

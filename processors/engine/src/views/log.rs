@@ -6,7 +6,6 @@ use millrace_store::Group;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::elastic::Document;
@@ -15,6 +14,7 @@ use crate::reason::Reason;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
+use crate::sequence::Placed;
 
 /// Publishes the documents of one generation of the log `L`.
 pub struct LogRole<L> {

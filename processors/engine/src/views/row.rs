@@ -20,7 +20,7 @@ use sqlx::PgConnection;
 use self::table::Table;
 use super::Shared;
 use super::columns::Fields;
-use super::intake::{self, Intake, Placed};
+use super::intake;
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
@@ -28,7 +28,8 @@ use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::record::Record;
-use crate::role::{Folded, Role};
+use crate::role::{Folded, Role, Sequenced};
+use crate::sequence::{Decoded, Intake, Placed};
 
 /// A row and its metadata.
 #[derive(Clone)]
@@ -223,20 +224,18 @@ impl<V: View> Role for RowRole<V> {
         true
     }
 
+    fn sequenced(&self) -> Option<&dyn Sequenced> {
+        Some(self)
+    }
+
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
-        let mut intake = intake::take(connection, &self.shared, &self.group, batch).await?;
-        let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
-        let mut documents = Vec::new();
-        // A single key needs no order of locks: its row is locked, or inserted if it does not exist.
-        if V::SHARED && keys.len() > 1 {
-            documents = self.create(connection, &mut intake, &mut keys).await?;
-        }
-        documents.extend(self.change(connection, &mut intake, &keys).await?);
+        let intake = intake::take(connection, &self.shared, &self.group, batch).await?;
+        let mut folded = self.fold_checked(connection, intake).await?;
         if broken(mechanism::ROW_VERSION) {
             let offset = batch.last().map_or(0, |last| last.offset + 1);
-            documents.iter_mut().for_each(|document| document.version = offset);
+            folded.documents.iter_mut().for_each(|document| document.version = offset);
         }
-        Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
+        Ok(folded)
     }
 
     async fn documents(
@@ -266,5 +265,27 @@ impl<V: View> Role for RowRole<V> {
     /// Forgets the table's columns, whose types may have changed.
     fn forget(&self) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[async_trait]
+impl<V: View> Sequenced for RowRole<V> {
+    async fn decode(&self, batch: &[&Record]) -> Result<Decoded<'_>, WorkError> {
+        intake::decoded(&self.shared, &self.group, batch).await
+    }
+
+    async fn fold_checked(
+        &self,
+        connection: &mut PgConnection,
+        mut intake: Intake,
+    ) -> Result<Folded, WorkError> {
+        let mut keys = keys::<V>(intake.events.iter().map(|(_, event)| event));
+        let mut documents = Vec::new();
+        // A single key needs no order of locks: its row is locked, or inserted if it does not exist.
+        if V::SHARED && keys.len() > 1 {
+            documents = self.create(connection, &mut intake, &mut keys).await?;
+        }
+        documents.extend(self.change(connection, &mut intake, &keys).await?);
+        Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
     }
 }

@@ -10,14 +10,14 @@ use millrace_store::names::table;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::intake::Placed;
 use super::{Shared, intake};
 use crate::database::Pool;
 use crate::error::WorkError;
 use crate::metrics::timed;
 use crate::reason::Reason;
 use crate::record::Record;
-use crate::role::{Folded, Role};
+use crate::role::{Folded, Role, Sequenced};
+use crate::sequence::{Decoded, Intake, Placed};
 
 /// The sum of a batch for one key.
 #[derive(Serialize)]
@@ -100,8 +100,29 @@ impl<T: Tally> Role for TallyRole<T> {
         true
     }
 
+    fn sequenced(&self) -> Option<&dyn Sequenced> {
+        Some(self)
+    }
+
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let intake = intake::take(connection, &self.shared, &self.group, batch).await?;
+        self.fold_checked(connection, intake).await
+    }
+
+    async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
+        intake::skip(connection, &self.shared, &self.group, record).await
+    }
+
+    fn forget(&self) {}
+}
+
+#[async_trait]
+impl<T: Tally> Sequenced for TallyRole<T> {
+    async fn decode(&self, batch: &[&Record]) -> Result<Decoded<'_>, WorkError> {
+        intake::decoded(&self.shared, &self.group, batch).await
+    }
+
+    async fn fold_checked(&self, connection: &mut PgConnection, intake: Intake) -> Result<Folded, WorkError> {
         let sums = sums::<T>(&intake.events)?;
         let rows: Vec<Row<'_, T::Key, T::Amounts>> = sums.iter().map(|(key, sum)| Row { key, sum }).collect();
         let json = serde_json::to_string(&rows);
@@ -112,10 +133,4 @@ impl<T: Tally> Role for TallyRole<T> {
         timed("tally add", store.execute(connection)).await?;
         Ok(Folded { outcomes: intake.outcomes, ..Folded::default() })
     }
-
-    async fn skip(&self, connection: &mut PgConnection, record: &Record) -> Result<(), WorkError> {
-        intake::skip(connection, &self.shared, &self.group, record).await
-    }
-
-    fn forget(&self) {}
 }

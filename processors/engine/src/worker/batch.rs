@@ -63,15 +63,20 @@ pub(crate) async fn alone(Share { mut worker, records }: Share, permit: Option<P
 
 /// Applies records of source partitions of one group in one transaction.
 pub(crate) async fn together(shares: Vec<Share>, permit: Option<Permit>) -> Vec<Ended> {
-    let (mut shares, apart): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_new);
-    // All code that locks several rows of `consumer_offset` uses this order, and roles fold their topics in it.
-    shares.sort_by_key(|Share { worker: Worker { claim, .. }, .. }| (claim.topic.clone(), claim.partition));
-    let mut ended: Vec<Ended> = apart.into_iter().map(Ended::Apart).collect();
+    let (mut shares, mut ended) = new_in_order(shares);
     let span = tracing::debug_span!("batch", partitions = shares.len());
     let committed = try_once(&mut shares, permit).instrument(span).await;
     let end = |share: Share| if committed { Ended::Done(share.worker) } else { Ended::Apart(share) };
     ended.extend(shares.into_iter().map(end));
     ended
+}
+
+/// The shares with new records only, in the order of their partitions, in which roles fold them; the others are to be tried
+/// separately.
+pub(super) fn new_in_order(shares: Vec<Share>) -> (Vec<Share>, Vec<Ended>) {
+    let (mut shares, apart): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(Share::is_new);
+    shares.sort_by_key(|Share { worker: Worker { claim, .. }, .. }| (claim.topic.clone(), claim.partition));
+    (shares, apart.into_iter().map(Ended::Apart).collect())
 }
 
 impl Share {
@@ -82,7 +87,7 @@ impl Share {
     }
 
     /// How the batch moves the offsets.
-    fn step(&self) -> Step<'_> {
+    pub(super) fn step(&self) -> Step<'_> {
         let claim = &self.worker.claim;
         let to = self.records.last().map_or(claim.applied, |last| last.offset + 1);
         Step { claim, to, published: self.worker.acknowledged() }
@@ -95,16 +100,15 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
     let Some(Share { worker, .. }) = shares.first() else { return true };
     let (role, group, limit) =
         (worker.retries.role.clone(), worker.claim.group.clone(), worker.limit.clone());
-    let records = shares.iter().map(|share| share.records.len()).sum();
     let steps: Vec<Step<'_>> = shares.iter().map(Share::step).collect();
-    let moved: Vec<(i64, Option<i64>)> = steps.iter().map(|step| (step.to, step.published)).collect();
+    let moved: Vec<Moved> = steps.iter().map(|step| (step.to, step.published)).collect();
     let settled = match role.database().in_time(commit(shares, &steps)).await {
         Ok(Some(settled)) => settled,
         Ok(None) => return false,
         Err(error) => {
             role.forget();
             if let WorkError::Overran(_) = error {
-                limit.overran(records);
+                limit.overran(shares.iter().map(|share| share.records.len()).sum());
             }
             aborted_together(&group, &error);
             return false;
@@ -112,14 +116,30 @@ async fn try_once(shares: &mut [Share], permit: Option<Permit>) -> bool {
     };
     drop(permit);
     failpoints::pass(failpoints::AFTER_COMMIT);
-    limit.committed(records);
-    let batches: Vec<&[Record]> = shares.iter().map(|share| share.records.as_slice()).collect();
-    let documents = remember(&group, &batches, settled, started);
-    for (share, (to, published)) in shares.iter_mut().zip(moved) {
-        share.worker.applied(to, published);
-    }
+    let documents = committed(shares, &moved, settled, started);
     publish(shares, documents).await;
     true
+}
+
+/// The applied and the published offset of a partition after a batch.
+pub(super) type Moved = (i64, Option<i64>);
+
+/// After a commit: takes over the offsets, and returns the documents to publish.
+pub(super) fn committed(
+    shares: &mut [Share],
+    moved: &[Moved],
+    settled: Settled,
+    started: Instant,
+) -> Vec<Document> {
+    let Some(Share { worker, .. }) = shares.first() else { return Vec::new() };
+    let (group, limit) = (worker.claim.group.clone(), worker.limit.clone());
+    let batches: Vec<&[Record]> = shares.iter().map(|share| share.records.as_slice()).collect();
+    limit.committed(batches.iter().map(|batch| batch.len()).sum());
+    let documents = remember(&group, &batches, settled, started);
+    for (share, (to, published)) in shares.iter_mut().zip(moved) {
+        share.worker.applied(*to, *published);
+    }
+    documents
 }
 
 /// Commits the batch if every record simply applies; `None` when one does not, and nothing is committed.
@@ -138,9 +158,17 @@ pub(super) async fn begin(
 ) -> Result<Transaction<'static, Postgres>, WorkError> {
     let mut transaction = timed("begin", pool.begin()).await?;
     advance(&mut transaction, steps).await?;
+    fenced(pool, transaction).await
+}
+
+/// The transaction after its fence.
+pub(super) async fn fenced(
+    pool: &Pool,
+    transaction: Transaction<'static, Postgres>,
+) -> Result<Transaction<'static, Postgres>, WorkError> {
     if failpoints::broken(failpoints::mechanism::ONE_TRANSACTION) {
         transaction.commit().await?;
-        transaction = pool.begin().await?;
+        return Ok(pool.begin().await?);
     }
     Ok(transaction)
 }
@@ -181,10 +209,12 @@ async fn settle(
     shares: &[Share],
 ) -> Result<Option<Settled>, WorkError> {
     let topics = by_topic(shares);
-    let names: Vec<&str> = topics.iter().map(|topic| topic.topic).collect();
-    let blocked = timed("blocked_key topics", blocked_key::topics(connection, group, &names)).await?;
-    let (blocked, plain): (Vec<_>, Vec<_>) =
-        topics.into_iter().partition(|topic| blocked.iter().any(|blocked| blocked == topic.topic));
+    let asked: Vec<(&Group, &str)> = topics.iter().map(|topic| (group, topic.topic)).collect();
+    let found = timed("blocked_key topics", blocked_key::topics(connection, &asked)).await?;
+    let (mut blocked, mut plain) = (Vec::new(), Vec::new());
+    for (place, topic) in topics.into_iter().enumerate() {
+        if found.contains(&place) { blocked.push(topic) } else { plain.push(topic) }
+    }
     let mut settled = Settled::default();
     for topics in by_role(plain) {
         let Some(more) = settle_unblocked(connection, topics).await? else { return Ok(None) };
@@ -253,7 +283,7 @@ pub(super) fn remember(
     settled.documents
 }
 
-async fn publish(shares: &[Share], documents: Vec<Document>) {
+pub(super) async fn publish(shares: &[Share], documents: Vec<Document>) {
     let reach = |Share { worker, .. }: &Share| {
         let Publishing { mark, .. } = worker.publishing.as_ref()?;
         Some((mark.clone(), worker.claim.applied))

@@ -18,6 +18,11 @@ pub struct Processing {
     pub commands_batch_max: usize,
     /// Events in one transaction, at most.
     pub events_batch_max: usize,
+    /// The least time between the begins of two batches of commands, of views together, and of sagas and effects together; the first
+    /// after a rest begins at once. With `20ms` batches are larger: less processor time at some hundred commands a second, for
+    /// results that are later by as much at most in each stage.
+    #[serde_as(as = "Human")]
+    pub linger: Duration,
     /// Memory for cached states of streams, for each process.
     #[serde_as(as = "Human")]
     pub state_cache: ByteSize,
@@ -35,6 +40,7 @@ impl Default for Processing {
         Self {
             commands_batch_max: 2_000,
             events_batch_max: 5_000,
+            linger: Duration::ZERO,
             state_cache: ByteSize::mib(16),
             buffer: ByteSize::mib(40),
             abandoned_after: Duration::from_secs(60),

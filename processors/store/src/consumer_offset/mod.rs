@@ -30,16 +30,16 @@ macro_rules! not_yet {
     };
 }
 
-/// The steps of `$1`'s generation `$2`, whose rows are locked in their order. Every statement that moves several rows does so: of two
-/// that move the same rows one waits for the other, where each in an order of its own they were a deadlock.
+/// Steps with the columns `grp`, `generation`, `topic`, `partition`, whose rows are locked in this order. Every statement that moves
+/// several rows does so: of two that move the same rows one waits for the other, where each in an order of its own they were a deadlock.
+/// The generation comes last, as where two generations are compared.
 macro_rules! locked_in_order {
     ($steps:literal) => {
         concat!(
             "(SELECT step.* FROM ",
             $steps,
-            " JOIN consumer_offset AS l ON l.grp = $1 AND l.generation = $2
-                                       AND l.topic = step.topic AND l.partition = step.partition
-              ORDER BY l.topic COLLATE \"C\", l.partition FOR NO KEY UPDATE OF l) AS step"
+            " JOIN consumer_offset AS l USING (grp, generation, topic, partition)
+              ORDER BY l.grp COLLATE \"C\", l.topic COLLATE \"C\", l.partition, l.generation FOR NO KEY UPDATE OF l) AS step"
         )
     };
 }
@@ -74,20 +74,22 @@ statements! {
                  published = CASE WHEN step.published IS NULL THEN step.reached
                                   ELSE least(step.reached, greatest(o.published, step.published)) END
              FROM ", locked_in_order!(
-                 "UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-                  AS step(topic, partition, epoch, applied, reached, published)"
+                 "UNNEST($1::text[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+                  AS step(grp, generation, topic, partition, epoch, applied, reached, published)"
              ), "
-             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
+             WHERE o.grp = step.grp AND o.generation = step.generation AND o.topic = step.topic AND o.partition = step.partition
                AND o.epoch = step.epoch AND o.applied = step.applied
-               AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())");
+               AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())
+             RETURNING o.grp, o.generation");
     PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
                AND pause_at IS NOT NULL AND paused_until >= now()";
     PUBLISH = concat!("UPDATE consumer_offset AS o SET published = greatest(o.published, step.published)
              FROM ", locked_in_order!(
-                 "UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS step(topic, partition, epoch, published)"
+                 "(SELECT $1::text, $2::int, own.* FROM UNNEST($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS own)
+                  AS step(grp, generation, topic, partition, epoch, published)"
              ), "
-             WHERE o.grp = $1 AND o.generation = $2 AND o.topic = step.topic AND o.partition = step.partition
+             WHERE o.grp = step.grp AND o.generation = step.generation AND o.topic = step.topic AND o.partition = step.partition
                AND o.epoch = step.epoch
              RETURNING o.topic, o.partition");
     APPLIED = "SELECT applied FROM consumer_offset
@@ -228,10 +230,8 @@ pub async fn go_on_at(
 /// How a batch moves the offsets of one of its partitions.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'s> {
-    /// The topic.
-    pub topic: &'s str,
-    /// The partition's number.
-    pub partition: i32,
+    /// The partition.
+    pub at: Partition<'s>,
     /// The epoch of the claim.
     pub epoch: i64,
     /// The applied offset before the batch.
@@ -242,17 +242,18 @@ pub struct Step<'s> {
     pub published: Option<i64>,
 }
 
-/// Moves the offsets of some partitions of a group, and locks their rows; returns how many were moved. A partition with another
-/// epoch, with another offset, or with a pause point below `to` is not moved.
+/// Moves the offsets of some partitions, and locks their rows; returns the group and generation of each that was moved. A partition
+/// with another epoch, with another offset, or with a pause point below `to` is not moved.
 ///
 /// # Errors
 /// Database errors.
-pub async fn advance(connection: &mut PgConnection, group: &Group, steps: &[Step<'_>]) -> sqlx::Result<u64> {
-    let advance = sqlx::query(ADVANCE).bind(&group.id).bind(group.generation);
-    let advance = bind_columns!(advance, steps, step =>
-        step.topic, step.partition, step.epoch, step.from, step.to, step.published
-    );
-    Ok(advance.execute(connection).await?.rows_affected())
+pub async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> sqlx::Result<Vec<(String, i32)>> {
+    bind_columns!(sqlx::query_as(ADVANCE), steps, step =>
+        step.at.group.id.as_str(), step.at.group.generation, step.at.topic, step.at.partition,
+        step.epoch, step.from, step.to, step.published
+    )
+    .fetch_all(connection)
+    .await
 }
 
 /// The pause point of a partition with this epoch and this applied offset, if it is paused.

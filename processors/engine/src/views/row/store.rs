@@ -11,9 +11,10 @@ use super::{Ready, RowRole, Rows, Versioned};
 use crate::elastic::Document;
 use crate::error::{Fault, WorkError};
 use crate::metrics::timed;
+use crate::outcome::Outcome;
 use crate::reason::Reason;
-use crate::role::Outcome;
-use crate::views::intake::{self, Intake, Placed, Stream, stream_of};
+use crate::sequence::{Intake, Placed};
+use crate::views::intake::{self, Stream, stream_of};
 use crate::views::row::document;
 
 /// Rows of a statement, at most: a row takes several kilobytes while it is bound.
@@ -50,8 +51,8 @@ impl<V: View> RowRole<V> {
         for some in all.chunks(ROWS_IN_A_STATEMENT) {
             let some: Vec<Ready<'_>> =
                 some.iter().map(|(key, row)| row.ready(key)).collect::<Result<_, _>>()?;
-            if intake.events.len() == 1 {
-                // Without a savepoint, since there are no other rows.
+            if intake.events.len() == 1 || !intake.isolates {
+                // Without a savepoint: there are no other rows, or the batch is rolled back.
                 self.store_some(connection, &table, &some, &mut stored).await?;
             } else {
                 self.store_or_halve(connection, &table, &some, &mut stored).await?;
@@ -119,7 +120,7 @@ impl<V: View> RowRole<V> {
         reason: Reason,
     ) -> Result<Vec<Document>, WorkError> {
         let table = self.table(connection).await?;
-        let Intake { events, outcomes } = intake;
+        let Intake { events, outcomes, .. } = intake;
         let Some(mut streams) = streams_of::<V>(events, key) else {
             // Other rows of these events are written already and would have to be rolled back: bisecting the batch finds the record.
             return Err(WorkError::Refused(reason));
