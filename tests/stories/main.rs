@@ -11,6 +11,7 @@
 mod accounts;
 mod analytics;
 mod answers;
+mod archive;
 mod audit;
 mod cache;
 mod campaign;
@@ -34,6 +35,7 @@ mod handover;
 mod keys;
 mod kibana;
 mod links;
+mod long;
 mod migrations;
 mod notified;
 mod observed;
