@@ -71,11 +71,12 @@ async fn migrate_once(tries: &mut Tries<'_>, downgrade: bool) -> Result<bool, Fa
     Ok(true)
 }
 
-/// With each migration it is written down which releases may work on the tables: the next one may have to wait.
+/// With each migration it is written down which releases may work on the tables: the next one may have to wait. In a new
+/// instance none works yet.
 async fn apply(connection: &mut PgConnection, side: Side, version: i64) -> sqlx::Result<()> {
     let migrations = side.migrations();
     migrations.apply_to(version, connection).await?;
-    if !deployed::says_support(connection).await? {
+    if deployed::release(connection).await?.is_none() || !deployed::says_support(connection).await? {
         return Ok(());
     }
     let support = Support { tables: version, oldest: migrations.oldest(release()) };
