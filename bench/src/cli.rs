@@ -176,6 +176,15 @@ pub(crate) struct History {
     /// Events of customers, rounded down to whole streams
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     pub(crate) events: u64,
+    /// Events of each customer
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) versions: u64,
+    /// Events of each command that has a receipt
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) of_command: u64,
+    /// Only these views work and are verified; else all, and the topics
+    #[arg(long, value_name = "VIEW", num_args = 1..)]
+    pub(crate) views: Vec<String>,
     /// Commands that are decided after them
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub(crate) commands: u64,

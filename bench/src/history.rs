@@ -18,6 +18,7 @@ use crate::load::{self, Step, customers, steps};
 use crate::preload::{self, Encoder};
 use crate::report::{Report, whole};
 use crate::stack::database;
+use millrace_testkit::Patience;
 
 const COLUMNS: [&str; 7] = [
     "events",
@@ -50,10 +51,16 @@ pub(crate) async fn measure(instance: &Instance, options: &History) -> Result<Re
     let instance = &instance.with("contexts=[\"customers\"]");
     let mut measured = Vec::new();
     for events in [0, options.events] {
-        measured.push(point(instance, options, events / customers::VERSIONS).await?);
+        measured.push(point(instance, options, events / options.versions).await?);
     }
-    let notes =
-        vec!["`verify` is the first look, `verify --incremental` the second of two after it.".to_owned()];
+    let looks = "`verify` is the first look, `verify --incremental` the second of two after it.";
+    let mut notes = vec![looks.to_owned()];
+    if !options.views.is_empty() {
+        notes.push(format!(
+            "Only these views work, and nothing else is verified: {}.",
+            options.views.join(", ")
+        ));
+    }
     let rows = measured.iter().map(Measured::row).collect();
     let title = "What grows with history".to_owned();
     let figures = json!({"settings": instance.settings(), "points": measured});
@@ -63,21 +70,45 @@ pub(crate) async fn measure(instance: &Instance, options: &History) -> Result<Re
 async fn point(instance: &Instance, options: &History, streams: u64) -> Result<Measured> {
     instance.recreate().await?;
     if streams > 0 {
-        fill(instance, streams).await?;
+        fill(instance, options, streams).await?;
     }
-    let running = instance.start(&[], &[]).await?;
-    instance.millrace(&["status", "--wait", "2h"]).await?;
+    let views: Vec<&str> = options.views.iter().map(String::as_str).collect();
+    let running = instance.start(&views, &[]).await?;
+    caught_up(instance, &views, streams * options.versions).await?;
     let some = customers::customer(Step { stream: streams / 2, version: 1 });
     let status = seconds(instance, &["status"]).await?;
     let commands = seconds(instance, &["commands"]).await?;
     let commands_of_stream = seconds(instance, &["commands", "--stream", &some]).await?;
-    let verify = seconds(instance, &["verify"]).await?;
-    seconds(instance, &["verify", "--incremental"]).await?;
-    let incremental = seconds(instance, &["verify", "--incremental"]).await?;
+    let verify = seconds(instance, &[&["verify"][..], &views].concat()).await?;
+    let incremental = [&["verify", "--incremental"][..], &views].concat();
+    seconds(instance, &incremental).await?;
+    let incremental = seconds(instance, &incremental).await?;
     running.stop()?;
     let commands_per_second = drain(instance, streams, options.commands).await?;
-    let events = streams * customers::VERSIONS;
+    let events = streams * options.versions;
     Ok(Measured { events, status, commands, commands_of_stream, verify, incremental, commands_per_second })
+}
+
+/// Waits until all views have applied these events, or those that work.
+async fn caught_up(instance: &Instance, views: &[&str], events: u64) -> Result<()> {
+    if views.is_empty() {
+        return instance.millrace(&["status", "--wait", "2h"]).await;
+    }
+    let mut read = database(instance.stack.read_database_url()).await?;
+    execute(&mut read, format!("SET search_path = \"{}\"", instance.name)).await?;
+    let groups: Vec<String> = views.iter().map(|view| instance.group(view)).collect();
+    let least = "SELECT coalesce(min(applied), 0)::bigint FROM (
+                     SELECT sum(applied) AS applied FROM unnest($1::text[]) AS wanted(grp) LEFT JOIN consumer_offset USING (grp)
+                     GROUP BY grp) AS of_group";
+    let mut patience = Patience::new(PATIENCE);
+    loop {
+        let applied: i64 = sqlx::query_scalar(least).bind(&groups).fetch_one(&mut read).await?;
+        if u64::try_from(applied)? >= events {
+            return Ok(());
+        }
+        ensure!(!patience.ends(applied), "the views stay at {applied} of {events} events");
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// How long a command of the program takes, whatever it says: without events there is no stream to be found.
@@ -106,7 +137,7 @@ async fn drain(instance: &Instance, first: u64, commands: u64) -> Result<f64> {
 }
 
 /// Puts events into the outbox, the ledger and the streams as if they had been decided, and onto their topic as if they had been carried.
-async fn fill(instance: &Instance, streams: u64) -> Result<()> {
+async fn fill(instance: &Instance, options: &History, streams: u64) -> Result<()> {
     instance.remove_debezium().await?;
     let mut write = database(instance.stack.write_database_url()).await?;
     let schema = &instance.name;
@@ -114,17 +145,40 @@ async fn fill(instance: &Instance, streams: u64) -> Result<()> {
     execute(&mut write, format!("SET search_path = \"{schema}\"")).await?;
     let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
     let encoder = encoder.learn("CustomerDetailsChanged").await?;
-    let all: Vec<Step> = steps(0..streams, customers::VERSIONS, Order::Together).collect();
-    for steps in all.chunks(AT_ONCE) {
-        copy(&mut write, OUTBOX, lines(steps, |step| outbox(instance, &encoder, step))?).await?;
-        copy(&mut write, COMMAND, lines(steps, |step| Ok(command(instance, step)))?).await?;
+    let indexes = without_indexes(&mut write).await?;
+    let (of, began) = (options.of_command, Instant::now());
+    let mut all = steps(0..streams, options.versions, Order::Together).peekable();
+    while all.peek().is_some() {
+        let steps: Vec<Step> = all.by_ref().take(AT_ONCE).collect();
+        copy(&mut write, OUTBOX, lines(&steps, |step| outbox(instance, &encoder, step, of))?).await?;
+        let last: Vec<Step> = steps.into_iter().filter(|step| cause(*step, of) == own(*step)).collect();
+        copy(&mut write, COMMAND, lines(&last, |step| Ok(command(instance, step)))?).await?;
     }
+    eprintln!("rows: {:.0} s", began.elapsed().as_secs_f64());
+    execute(&mut write, format!("SET maintenance_work_mem = '512MB'; {indexes}")).await?;
     let streams_of = "INSERT INTO stream (context, id, version, state_version)
                       SELECT aggregatetype, aggregateid, max(version), 0 FROM outbox GROUP BY 1, 2";
     execute(&mut write, streams_of.to_owned()).await?;
     execute(&mut write, "VACUUM ANALYZE outbox, command, stream".to_owned()).await?;
-    preload::customer_events(instance, 0..streams, Order::Together).await?;
+    eprintln!("with indexes: {:.0} s", began.elapsed().as_secs_f64());
+    preload::customer_versions(instance, 0..streams, options.versions).await?;
+    eprintln!("with records: {:.0} s", began.elapsed().as_secs_f64());
     instance.millrace(&["setup"]).await
+}
+
+/// Drops the indexes of the tables that are filled, since filling them row by row takes several times as long; returns the
+/// statements that create them again.
+async fn without_indexes(connection: &mut PgConnection) -> Result<String> {
+    let indexes: Vec<(String, String)> = sqlx::query_as(
+        "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename IN ('outbox', 'command')
+         AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = to_regclass(indexname))",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (name, _) in &indexes {
+        execute(connection, format!("DROP INDEX \"{name}\"")).await?;
+    }
+    Ok(indexes.into_iter().map(|(_, create)| create).collect::<Vec<_>>().join("; "))
 }
 
 /// Once the connector has let go of it.
@@ -153,7 +207,7 @@ fn lines(steps: &[Step], line: impl Fn(Step) -> Result<String>) -> Result<String
     steps.iter().map(|step| line(*step)).collect()
 }
 
-fn outbox(instance: &Instance, encoder: &Encoder<'_>, step: Step) -> Result<String> {
+fn outbox(instance: &Instance, encoder: &Encoder<'_>, step: Step, of_command: u64) -> Result<String> {
     let (event, customer) = (customers::event(step), customers::customer(step));
     let id = load::event_id(&customer, step.version);
     let mut payload = String::new();
@@ -161,22 +215,27 @@ fn outbox(instance: &Instance, encoder: &Encoder<'_>, step: Step) -> Result<Stri
         write!(payload, "{byte:02x}")?;
     }
     let (name, topic) = (event.full_name(), instance.topic("evt", "customers"));
-    let (version, cause, (time, _)) = (step.version, cause(step), load::time(step));
+    let (version, cause, (time, _)) = (step.version, cause(step, of_command), load::time(step));
     Ok(format!("{id},customers,{customer},{name},\\x{payload},{topic},{version},{cause},{time}\n"))
 }
 
 fn command(instance: &Instance, step: Step) -> String {
     let (customer, topic, version) =
         (customers::customer(step), instance.topic("cmd", "customers"), step.version);
-    let (name, cause, (time, _)) = (customers::command(step).full_name(), cause(step), load::time(step));
+    let (name, cause, (time, _)) = (customers::command(step).full_name(), own(step), load::time(step));
     format!(
         "{cause},bench,\\x00,{name},customers,{customer},{topic},0,{},completed,\"{{\"\"customers/{customer}\"\": {version}}}\",{time}\n",
         customers::number(step)
     )
 }
 
-/// The id of the command that led to a step.
-fn cause(step: Step) -> uuid::Uuid {
+/// The id of the command that led to a step, if each has led to so many: that of the last of them.
+fn cause(step: Step, of_command: u64) -> uuid::Uuid {
+    own(Step { version: step.version.div_ceil(of_command) * of_command, ..step })
+}
+
+/// The id of a command that led to this step at last.
+fn own(step: Step) -> uuid::Uuid {
     load::id("history", customers::number(step))
 }
 

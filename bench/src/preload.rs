@@ -119,9 +119,17 @@ pub(crate) async fn customer_steps(instance: &Instance, steps: impl Iterator<Ite
 
 /// Fills the topic of the customers' events.
 pub(crate) async fn customer_events(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
+    customer_event_steps(instance, steps(streams, customers::VERSIONS, order)).await
+}
+
+/// The same with so many events of each customer.
+pub(crate) async fn customer_versions(instance: &Instance, streams: Range<u64>, versions: u64) -> Result<()> {
+    customer_event_steps(instance, steps(streams, versions, Order::Together)).await
+}
+
+async fn customer_event_steps(instance: &Instance, steps: impl Iterator<Item = Step>) -> Result<()> {
     let encoder = Encoder::new(&instance.stack).learn("CustomerRegistered").await?;
     let encoder = encoder.learn("CustomerDetailsChanged").await?;
-    let steps = steps(streams, customers::VERSIONS, order);
     let records = steps.map(|step| event(&encoder, step, &customers::event(step)));
     fill(&instance.stack, &instance.topic("evt", "customers"), records)
 }

@@ -11,6 +11,7 @@
 mod accounts;
 mod analytics;
 mod answers;
+mod archive;
 mod audit;
 mod cache;
 mod campaign;
@@ -35,6 +36,7 @@ mod joint;
 mod keys;
 mod kibana;
 mod links;
+mod long;
 mod migrations;
 mod notified;
 mod observed;

@@ -11,6 +11,7 @@
 
 mod arriving;
 mod readers;
+mod sagas;
 
 use std::path::PathBuf;
 
@@ -59,13 +60,21 @@ fn binary(variable: &str) -> PathBuf {
 
 /// An instance that the release before has set up, and both builds.
 async fn set_up(story: &str) -> (Instance, Build, Build) {
-    let (previous, next) = (binary("MILLRACE_PREVIOUS"), binary("MILLRACE_NEXT"));
-    let binary = previous.to_str().expect("a path that is text").to_owned().leak();
+    set_up_with(story, &SETTINGS).await
+}
+
+async fn set_up_with(story: &str, settings: &[(&str, &str)]) -> (Instance, Build, Build) {
+    let instance = Instance::without(workshop(), story, settings, &UNKNOWN).await;
+    let builds = ["MILLRACE_PREVIOUS", "MILLRACE_NEXT"].map(|variable| instance.build(&binary(variable)));
+    let [previous, next] = builds;
+    (instance, previous, next)
+}
+
+/// The release before is the one that sets up.
+fn workshop() -> Workshop {
+    let binary = binary("MILLRACE_PREVIOUS").to_str().expect("a path that is text").to_owned().leak();
     let simulator = env!("CARGO_BIN_EXE_simulator-under-test");
-    let workshop = Workshop { binary, simulator, folder: env!("CARGO_TARGET_TMPDIR") };
-    let instance = Instance::without(workshop, story, &SETTINGS, &UNKNOWN).await;
-    let builds = (instance.build(&previous), instance.build(&next));
-    (instance, builds.0, builds.1)
+    Workshop { binary, simulator, folder: env!("CARGO_TARGET_TMPDIR") }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,6 +88,8 @@ pub mod mechanism {
     pub const DECLINED_SHAPE: &str = "declined-shape";
     /// A document is given up only for an error of the document itself.
     pub const ERROR_TYPE: &str = "error-type";
+    /// A migration waits for a lock for a moment only.
+    pub const SHORT_TRIES: &str = "short-tries";
     /// Rows and events are compared in one snapshot.
     pub const SNAPSHOT: &str = "snapshot";
 }

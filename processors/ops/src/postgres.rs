@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use crate::address::Address;
 use crate::config::Config;
+use crate::config::units::written_duration;
 use crate::failure::{Failure, Service};
 use crate::layout::Side;
 
@@ -112,6 +113,20 @@ impl Database {
              columns that they use: stop every `millrace` process of the instance, then run `millrace setup` again",
             self.address
         )))
+    }
+
+    /// The failure of a change that got no lock on a table for so long, and the sessions that keep it.
+    pub(crate) fn locked(&self, what: &str, tried: Duration, holders: &[String]) -> Failure {
+        let (service, tried) = (self.service(), written_duration(tried));
+        let holders = match holders {
+            [] => "other sessions".to_owned(),
+            holders => format!("these sessions: {}", holders.join("; ")),
+        };
+        Failure::refused(format!(
+            "{service} at {}: {what} has waited {tried} (postgres.setup_lock_timeout), in short tries, for {holders}. What was done \
+             before it stays, and nothing waits any longer: let their transactions end, then run `millrace setup` again",
+            self.address
+        ))
     }
 
     /// The failure for an unusable session.

@@ -8,6 +8,7 @@ statements! {
     IS_THERE = "SELECT to_regclass('deployed') IS NOT NULL";
     RELEASE = "SELECT release FROM deployed ORDER BY id DESC LIMIT 1";
     INSERT = "INSERT INTO deployed (release, tables, oldest) VALUES ($1, $2, $3)";
+    SAYS_SUPPORT = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('deployed') AND attname = 'oldest')";
     SUPPORT = "SELECT max(tables), max(oldest) FROM deployed";
 }
 
@@ -31,10 +32,18 @@ pub struct Support {
     pub oldest: i32,
 }
 
+/// Whether there are the columns for [`Support`] yet.
+///
+/// # Errors
+/// Database errors.
+pub async fn says_support(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar(SAYS_SUPPORT).fetch_one(connection).await
+}
+
 /// The stored [`Support`] of the tables.
 ///
 /// # Errors
-/// Database errors, also before the tables have the columns for it.
+/// Database errors, also before the tables have the columns for it ([`says_support`]).
 pub async fn support(connection: &mut PgConnection) -> sqlx::Result<Support> {
     let (tables, oldest): (Option<i64>, Option<i32>) = sqlx::query_as(SUPPORT).fetch_one(connection).await?;
     Ok(Support { tables: tables.unwrap_or_default(), oldest: oldest.unwrap_or_default() })

@@ -126,16 +126,33 @@ impl Migrations {
         }
     }
 
-    /// Applies the migrations that are due, inside the transaction of `connection`. The caller must ensure that nothing else
-    /// migrates the schema: sqlx's own lock would be one for all schemas of the database.
+    /// Version and name of the next migration that is due.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn due(&self, connection: &mut PgConnection) -> sqlx::Result<Option<(i64, &'static str)>> {
+        let applied = applied(connection).await?;
+        Ok(self.all().find(|(version, _)| *version > applied))
+    }
+
+    /// Applies the migrations that are due, as [`apply_to`](Self::apply_to).
+    ///
+    /// # Errors
+    /// As of [`apply_to`](Self::apply_to).
+    pub async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        self.apply_to(self.newest(), connection).await
+    }
+
+    /// Applies the migrations up to a version that are due, inside the transaction of `connection`. The caller must ensure that
+    /// nothing else migrates the schema: sqlx's own lock would be one for all schemas of the database.
     ///
     /// # Errors
     /// Database errors; an error when an applied migration has another hash. Migrations of later releases are ignored: whether
     /// this build may work on them is checked before.
-    pub async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    pub async fn apply_to(&self, version: i64, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut migrator = self.migrator();
         migrator.set_locking(false).set_ignore_missing(true);
-        migrator.run(connection).await.map_err(|error| match error {
+        migrator.run_to(version, connection).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
             other => other.into(),
         })

@@ -255,6 +255,7 @@ fn old_names_lead_to_every_setting_once() {
         "connect.database_user",
         "connect.database_ca_file",
         "connect.overrides",
+        "postgres.setup_lock_timeout",
     ]);
     renamed.sort_unstable();
     let of_later = |name: &&str| {

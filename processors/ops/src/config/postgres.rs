@@ -31,6 +31,10 @@ pub struct Postgres {
     /// error. Must be above `postgres.transaction_timeout`.
     #[serde_as(as = "Human")]
     pub answer_timeout: Duration,
+    /// How long `millrace setup` tries to lock a table that other sessions use. Each try waits two seconds, and workers go on
+    /// between them.
+    #[serde_as(as = "Human")]
+    pub setup_lock_timeout: Duration,
 }
 
 /// One of the two databases.
@@ -51,6 +55,7 @@ impl Default for Postgres {
             connections_max: 16,
             transaction_timeout: Duration::from_secs(20),
             answer_timeout: Duration::from_secs(40),
+            setup_lock_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -67,6 +72,7 @@ impl Postgres {
         let problems = [
             positive("postgres.connections_max", self.connections_max),
             at_least("postgres.transaction_timeout", transaction, Duration::from_millis(1)),
+            at_least("postgres.setup_lock_timeout", self.setup_lock_timeout, Duration::from_secs(1)),
             (answer <= transaction).then(|| {
                 let [answer, transaction] = [answer, transaction].map(written_duration);
                 format!(

@@ -15,7 +15,8 @@ use crate::kafka::{self, Reader};
 use crate::layout::ReadModel;
 use crate::listener::Listener;
 use crate::postgres::{Database, execute};
-use crate::setup::{databases, indices, topics};
+
+use crate::setup::{indices, topics, tries};
 
 /// The members of a retired generation leave within this time, if their processes are running.
 const LEFT_WITHIN: Duration = Duration::from_secs(90);
@@ -44,7 +45,7 @@ pub async fn begin(
 ) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
     // Excludes other setups and replays of this namespace.
-    let mut transaction = databases::begin(config, read).await?;
+    let mut transaction = tries::begin(config, read).await?;
     let live = generations::live(&mut *transaction).await.map_err(fail)?;
     let live = generations::Generations(live.into_iter().filter(|one| one.view == model.name).collect());
     live.serving()?;
@@ -91,7 +92,7 @@ pub(super) async fn give_up(
     why: &str,
 ) -> Result<(), Failure> {
     let fail = |error| read.failure(error);
-    let mut transaction = databases::begin(config, read).await?;
+    let mut transaction = tries::begin(config, read).await?;
     given_up(&mut transaction, place, why).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)
 }
@@ -113,7 +114,7 @@ async fn given_up(
 /// As [`begin`].
 pub(super) async fn prepare(config: &Config, read: &Database, model: &ReadModel) -> Result<i32, Failure> {
     let fail = |error| read.failure(error);
-    let mut transaction = databases::begin(config, read).await?;
+    let mut transaction = tries::begin(config, read).await?;
     let next = replay::next(&mut transaction, model.name).await.map_err(fail)?;
     create(config, read, &mut transaction, model, next).await?;
     transaction.commit().await.map_err(fail)?;
@@ -152,7 +153,7 @@ pub async fn retire(
     listener: &dyn Listener,
 ) -> Result<Vec<i32>, Failure> {
     let fail = |error| read.failure(error);
-    let mut transaction = databases::begin(config, read).await?;
+    let mut transaction = tries::begin(config, read).await?;
     let retired = replay::retire(&mut transaction, model.name).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     for generation in &retired {

@@ -1,14 +1,13 @@
 //! Tables, the publication and the replication slot.
 
-use millrace_engine::release::release;
-use millrace_store::database::unfit_session;
-use millrace_store::deployed::{self, Support};
 use millrace_store::indexes::Index;
-use millrace_store::{heartbeat, indexes, migrations, outbox, replay, stream};
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use millrace_store::{deployed, heartbeat, indexes, outbox, replay, stream};
+use sqlx::{Connection as _, PgConnection};
 
 use super::holders::Waiting;
 use super::steps::{Did, Steps};
+use super::tables::{self, Before};
+use super::tries::{Tries, begin};
 use super::{comments, grants, views};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -25,39 +24,11 @@ pub(super) async fn refuse_unfit(config: &Config, downgrade: bool) -> Result<(),
         let fail = |error| database.failure(error);
         let mut connection = database.pool.acquire().await.map_err(fail)?;
         database.refuse_newer(&mut connection).await.map_err(fail)??;
-        refuse_later_release(deployed::release(&mut connection).await.map_err(fail)?, downgrade)?;
+        tables::refuse_later_release(deployed::release(&mut connection).await.map_err(fail)?, downgrade)?;
         let sessions = side.migrations().sessions_in_the_way(&mut connection).await.map_err(fail)?;
         database.refuse_connected(sessions)?;
     }
     Ok(())
-}
-
-fn refuse_later_release(deployed: Option<i32>, downgrade: bool) -> Result<(), Failure> {
-    match deployed {
-        Some(deployed) if deployed > release() && !downgrade => Err(Failure::refused(format!(
-            "release {deployed} is deployed, and this build is of release {ours}: it would set SQL views, index templates, \
-             topics and the connector back to what it knows. Nothing is changed: run `millrace setup` of release {deployed}; or, \
-             to go back for good, `millrace setup --downgrade` of this one",
-            ours = release()
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Records that this build's release sets the side up, and which releases may work on its tables.
-async fn deploy(connection: &mut PgConnection, side: Side) -> sqlx::Result<(Did, String)> {
-    let (before, ours) = (deployed::release(&mut *connection).await?, release());
-    let (known, migrations) = (deployed::support(&mut *connection).await?, side.migrations());
-    let did = match before {
-        None => Did::Created,
-        Some(same) if same == ours && known.tables >= migrations.newest() => Did::Nothing,
-        Some(_) => Did::Updated,
-    };
-    if did != Did::Nothing {
-        let support = Support { tables: migrations.newest(), oldest: migrations.oldest(ours) };
-        deployed::insert(connection, ours, support).await?;
-    }
-    Ok((did, format!("release {ours}")))
 }
 
 /// Creates both sides, publication and slot; returns the live generations of the views.
@@ -106,7 +77,14 @@ pub(super) fn side_name(side: Side) -> &'static str {
     }
 }
 
-/// Creates a side in one transaction, which a dry run rolls back.
+/// What was done to a side, and its indexes that are still to be made.
+struct Made {
+    done: Vec<(Did, String)>,
+    indexes: Vec<(Did, String)>,
+    left: Vec<Index>,
+}
+
+/// Creates a side: migrations one by one, then everything else in one transaction, in short tries for locks.
 async fn create_side(
     config: &Config,
     database: &Database,
@@ -114,43 +92,83 @@ async fn create_side(
     steps: &mut Steps<'_>,
 ) -> Result<(), Failure> {
     let fail = |error| database.failure(error);
-    let side = side_name(database.side);
-    let mut transaction = begin(config, database).await?;
-    let schema = config.namespace.database_schema();
-    let new = !exists(&mut transaction, SCHEMA_EXISTS, schema).await.map_err(fail)?;
-    execute(&mut transaction, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map_err(fail)?;
-    let mut done = vec![(Did::created_if(new), "schema".to_owned())];
-    done.extend(tables(&mut transaction, database.side).await.map_err(fail)?);
-    let made = indexes::create_small(&mut transaction, database.side.indexes()).await.map_err(fail)?;
-    // A setup of a later release may have run meanwhile.
-    refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
-    done.push(deploy(&mut transaction, database.side).await.map_err(fail)?);
-    if database.side == Side::Write {
-        refuse_contexts_left_out(config, database, &mut transaction).await?;
-    } else {
-        done.extend(views::create(&mut transaction, config, database).await?);
-        done.push(grants::grant(&mut transaction, config).await.map_err(fail)?);
-        let changed = comments::write(&mut transaction, config).await.map_err(fail)?;
-        let did = if changed { Did::Updated } else { Did::Nothing };
-        done.push((did, "comments on SQL views".to_owned()));
+    let (before, side) = (Before::of(config, database).await.map_err(fail)?, side_name(database.side));
+    let mut tries = Tries::of(config, database);
+    if !steps.dry {
+        tables::migrate(&mut tries, downgrade).await?;
     }
-    let left = indexes::missing(&mut transaction, database.side.indexes()).await.map_err(fail)?;
+    let made = loop {
+        match make_side(&mut tries, &before, downgrade, steps.dry).await {
+            Ok(made) => break made,
+            Err(failure) => tries.again(failure).await?,
+        }
+    };
+    for (did, name) in made.done {
+        steps.report(did, side, &name)?;
+    }
+    if !steps.dry {
+        index_large(database, &made.left).await.map_err(fail)?;
+    }
+    made.indexes.into_iter().try_for_each(|(did, name)| steps.report(did, side, &name))
+}
+
+/// One try, in one transaction, which a dry run rolls back.
+async fn make_side(
+    tries: &mut Tries<'_>,
+    before: &Before,
+    downgrade: bool,
+    dry: bool,
+) -> Result<Made, Failure> {
+    let (config, database) = (tries.config, tries.database);
+    let (mut transaction, waiting) = tries.begin().await?;
+    let made = make(&mut transaction, config, database, (before, downgrade));
+    let made = tries.until(&format!("setup of the {}", side_name(database.side)), waiting, made).await?;
+    let ended = if dry { transaction.rollback().await } else { transaction.commit().await };
+    ended.map_err(|error| database.failure(error))?;
+    Ok(made)
+}
+
+async fn make(
+    transaction: &mut PgConnection,
+    config: &Config,
+    database: &Database,
+    (before, downgrade): (&Before, bool),
+) -> Result<Made, Failure> {
+    let (fail, side) = (|error| database.failure(error), database.side);
+    tables::create_schema(transaction, config).await.map_err(fail)?;
+    let mut done = vec![(Did::created_if(!before.has_schema), "schema".to_owned())];
+    done.extend(tables::tables(transaction, side, before).await.map_err(fail)?);
+    let made = indexes::create_small(transaction, side.indexes()).await.map_err(fail)?;
+    // A setup of a later release may have run meanwhile.
+    tables::refuse_later_release(deployed::release(transaction).await.map_err(fail)?, downgrade)?;
+    done.push(tables::deploy(transaction, side, before).await.map_err(fail)?);
+    if side == Side::Write {
+        refuse_contexts_left_out(config, database, transaction).await?;
+    } else {
+        done.extend(make_readable(transaction, config, database).await?);
+    }
+    let left = indexes::missing(transaction, side.indexes()).await.map_err(fail)?;
     let index = |index: &Index| {
         let new = made.contains(&index.name) || left.iter().any(|left| left.name == index.name);
         (Did::created_if(new), format!("index {}", index.name))
     };
-    let indexes: Vec<(Did, String)> = database.side.indexes().iter().map(index).collect();
-    match steps.dry {
-        true => transaction.rollback().await.map_err(fail)?,
-        false => transaction.commit().await.map_err(fail)?,
-    }
-    for (did, name) in done {
-        steps.report(did, side, &name)?;
-    }
-    if !steps.dry {
-        index_large(database, &left).await.map_err(fail)?;
-    }
-    indexes.into_iter().try_for_each(|(did, name)| steps.report(did, side, &name))
+    let indexes = side.indexes().iter().map(index).collect();
+    Ok(Made { done, indexes, left })
+}
+
+/// The views of the read side, who may read them, and what they mean.
+async fn make_readable(
+    transaction: &mut PgConnection,
+    config: &Config,
+    database: &Database,
+) -> Result<Vec<(Did, String)>, Failure> {
+    let fail = |error| database.failure(error);
+    let mut done = views::create(transaction, config, database).await?;
+    done.push(grants::grant(transaction, config).await.map_err(fail)?);
+    let changed = comments::write(transaction, config).await.map_err(fail)?;
+    let did = if changed { Did::Updated } else { Did::Nothing };
+    done.push((did, "comments on SQL views".to_owned()));
+    Ok(done)
 }
 
 /// Indexes large tables CONCURRENTLY. When another setup does so at the same time, one of the two waits or fails.
@@ -161,7 +179,7 @@ async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
     let mut connection = session::open(database).await?;
     // CREATE INDEX CONCURRENTLY waits for older transactions.
     session::set(&mut connection, "SET lock_timeout = 0").await?;
-    let waiting = Waiting::of(database, &mut connection).await?;
+    let mut waiting = Waiting::of(database, &mut connection).await?;
     for index in left {
         tracing::info!(
             index = index.name,
@@ -173,47 +191,10 @@ async fn index_large(database: &Database, left: &[Index]) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// A transaction with a lock that excludes other setups of this namespace.
-pub(crate) async fn begin(
-    config: &Config,
-    database: &Database,
-) -> Result<Transaction<'static, Postgres>, Failure> {
-    let fail = |error| database.failure(error);
-    let mut transaction = database.pool.begin().await.map_err(fail)?;
-    let unfit = unfit_session(&mut transaction, &config.namespace).await.map_err(fail)?;
-    unfit.map_or(Ok(()), |reason| Err(database.unfit(reason)))?;
-    // Notices about existing objects would fill the log.
-    execute(&mut transaction, "SET LOCAL client_min_messages = warning".to_owned()).await.map_err(fail)?;
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace setup ' || $1, 0))")
-        .bind(config.namespace.database_schema())
-        .execute(&mut *transaction)
-        .await
-        .map_err(fail)?;
-    Ok(transaction)
-}
-
-const SCHEMA_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
 const PUBLICATION_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)";
 const SLOT_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
 /// A slot whose WAL was removed (`max_slot_wal_keep_size`, `idle_replication_slot_timeout`) exists but cannot be used.
 const DROP_LOST_SLOT: &str = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND wal_status = 'lost'";
-
-/// Migrates the engine's tables to this build's version.
-async fn tables(connection: &mut PgConnection, side: Side) -> sqlx::Result<Vec<(Did, String)>> {
-    let before = (migrations::applied(connection).await?, table_names(connection).await?);
-    let migrations = side.migrations();
-    migrations.apply(connection).await?;
-    let version =
-        |(version, name)| (Did::created_if(version > before.0), format!("migration {version} ({name})"));
-    let table = |name| (Did::created_if(!before.1.contains(&name)), format!("table {name}"));
-    let tables = table_names(connection).await?.into_iter().map(table);
-    Ok(migrations.all().map(version).chain(tables).collect())
-}
-
-async fn table_names(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
-    let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1";
-    sqlx::query_scalar(sql).fetch_all(connection).await
-}
 
 /// Creates what Debezium needs: the heartbeat's row, the publication, the slot.
 async fn create_outbox_feed(config: &Config, write: &Database, steps: &mut Steps<'_>) -> Result<(), Failure> {
@@ -280,7 +261,7 @@ async fn slot_exists(name: &str, write: &Database) -> sqlx::Result<bool> {
 
 /// Creates the slot. Postgres waits for all running transactions of all its databases.
 async fn slot_created(name: &str, write: &Database, connection: &mut PgConnection) -> sqlx::Result<()> {
-    let waiting = Waiting::of(write, connection).await?;
+    let mut waiting = Waiting::of(write, connection).await?;
     let create = sqlx::query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')").bind(name);
     waiting.until("the replication slot", create.execute(connection)).await.map(|_| ())
 }
@@ -295,20 +276,4 @@ async fn warn_of_missed_rows(connection: &mut PgConnection, slot: &str) -> sqlx:
         );
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_earlier_release_changes_nothing_unasked() {
-        for deployed in [None, Some(release() - 1), Some(release())] {
-            assert!(refuse_later_release(deployed, false).is_ok(), "{deployed:?}");
-        }
-        let later = Some(release() + 1);
-        let refused = refuse_later_release(later, false).unwrap_err().to_string();
-        assert!(refused.contains("`millrace setup --downgrade`"), "{refused}");
-        assert!(refuse_later_release(later, true).is_ok());
-    }
 }

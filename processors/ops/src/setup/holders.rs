@@ -19,28 +19,30 @@ const HOLDERS: &str = "
                        extract(epoch FROM clock_timestamp() - xact_start)::bigint || ' s in this transaction') END
     FROM unnest(pg_blocking_pids($1)) AS blocking(pid) LEFT JOIN pg_stat_activity USING (pid) ORDER BY 1";
 
-/// A session whose statement may wait.
+/// A session whose statements may wait.
 pub(super) struct Waiting<'d> {
     database: &'d Database,
     pid: i32,
+    /// Those that the last statement waited for, when the log has named them.
+    pub(super) holders: Vec<String>,
 }
 
 impl<'d> Waiting<'d> {
     /// The session of this connection.
     pub(super) async fn of(database: &'d Database, connection: &mut PgConnection) -> sqlx::Result<Self> {
         let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?;
-        Ok(Self { database, pid })
+        Ok(Self { database, pid, holders: Vec::new() })
     }
 
-    /// Awaits the session's statement. While it waits for locks, the log names the sessions that hold them.
-    pub(super) async fn until<T>(
-        &self,
+    /// Awaits the session's statements. While one waits for locks, the log names the sessions that hold them.
+    pub(super) async fn until<T, E>(
+        &mut self,
         what: &str,
-        statement: impl Future<Output = sqlx::Result<T>>,
-    ) -> sqlx::Result<T> {
-        let (mut statement, mut after) = (pin!(statement), NAMED_AFTER);
+        statements: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let (mut statements, mut after) = (pin!(statements), NAMED_AFTER);
         loop {
-            match tokio::time::timeout(after, &mut statement).await {
+            match tokio::time::timeout(after, &mut statements).await {
                 Ok(done) => return done,
                 Err(_elapsed) => self.name_holders(what).await,
             }
@@ -49,7 +51,7 @@ impl<'d> Waiting<'d> {
     }
 
     /// A statement that works and does not wait has none.
-    async fn name_holders(&self, what: &str) {
+    async fn name_holders(&mut self, what: &str) {
         let holders = sqlx::query_scalar(HOLDERS).bind(self.pid).fetch_all(&self.database.pool).await;
         let holders: Vec<String> = match holders {
             Ok(holders) => holders,
@@ -58,6 +60,7 @@ impl<'d> Waiting<'d> {
         };
         if !holders.is_empty() {
             tracing::warn!(?holders, "{what} waits until these sessions end their transactions");
+            self.holders = holders;
         }
     }
 }

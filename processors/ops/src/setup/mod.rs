@@ -2,7 +2,7 @@
 
 mod comments;
 mod connector;
-pub(crate) mod databases;
+mod databases;
 pub(crate) mod grants;
 mod growth;
 mod holders;
@@ -10,8 +10,10 @@ pub mod indices;
 mod schemas;
 mod settings;
 mod steps;
+mod tables;
 mod teardown;
 pub(crate) mod topics;
+pub(crate) mod tries;
 mod views;
 pub mod wait;
 
