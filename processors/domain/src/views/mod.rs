@@ -15,6 +15,7 @@ pub mod account_statement;
 pub mod campaign_stats;
 pub mod carts;
 pub mod customer_history;
+pub mod customer_purchases;
 pub mod customer_revenue_daily;
 pub mod customers;
 pub mod deliveries;
