@@ -14,6 +14,7 @@ mod account_entries;
 pub mod account_statement;
 pub mod campaign_stats;
 pub mod carts;
+pub mod customer_360;
 pub mod customer_history;
 pub mod customer_purchases;
 pub mod customer_revenue_daily;

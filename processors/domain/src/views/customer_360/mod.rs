@@ -1,0 +1,64 @@
+//! All that is known of a customer in one answer: an SQL function, and the SQL view that shows the same for each customer.
+//!
+//! The function's text names no generation and no column that a shape may lack, so that no swap replaces it, and its type never
+//! changes: a part more is a field more.
+
+/// The read models that it needs; an instance without one of them does not have it.
+pub const READ_MODELS: &[&str] = &[
+    "customers",
+    "account_balances",
+    "account_analytics",
+    "customer_history",
+    "customer_purchases",
+    "carts",
+    "orders",
+    "payments",
+    "subscriptions",
+];
+/// Its name.
+pub const NAME: &str = "customer_360";
+/// The SQL views, with a placeholder for the schema. The second calls the function.
+pub const VIEWS: &str = include_str!("views.sql");
+/// The text of the function, with the same placeholder.
+pub const DOCUMENT: &str = include_str!("document.sql");
+/// What the function is, for its comment.
+pub const MEANING: &str = "All that is known of a customer as one document; NULL for an unknown one.";
+
+/// The statements that create function and SQL views. `schema` is quoted.
+pub fn create(schema: &str) -> String {
+    format!("{};\n{}", function(schema), VIEWS.replace("{schema}", schema))
+}
+
+/// The text of the function in a schema, as Postgres keeps it.
+pub fn text(schema: &str) -> String {
+    DOCUMENT.replace("{schema}", schema)
+}
+
+fn function(schema: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION {schema}.{NAME}(id text) RETURNS jsonb LANGUAGE sql STABLE AS $document${}$document$",
+        text(schema)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dictionary::sql_views;
+
+    #[test]
+    fn every_read_model_that_it_needs_is_one() {
+        let of = include_str!("../../../../engine/tests/shapes.txt");
+        let known: Vec<&str> = of.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(READ_MODELS.iter().all(|model| known.contains(model)), "{known:?}");
+    }
+
+    #[test]
+    fn function_and_views_are_created_in_the_schema() {
+        let create = create("\"here\"");
+        assert!(!create.contains("{schema}"), "{create}");
+        assert!(create.contains("FUNCTION \"here\".customer_360(id text)"));
+        let names: Vec<String> = sql_views(VIEWS).into_iter().map(|view| view.name).collect();
+        assert_eq!(names, ["account_activity", NAME]);
+    }
+}
