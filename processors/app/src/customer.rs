@@ -60,7 +60,11 @@ fn text(document: &Value) -> String {
         text.push_str(&section(name, columns, document.get(name)));
     }
     let favourites = |name: &str| document.get("favourites").and_then(|all| all.get(name));
-    text.push_str(&section("favourite categories", &["category", "units", "lines"], favourites("categories")));
+    text.push_str(&section(
+        "favourite categories",
+        &["category", "units", "lines"],
+        favourites("categories"),
+    ));
     text.push_str(&section("favourite products", &["product_id", "units", "lines"], favourites("products")));
     text + &parts(document)
 }
@@ -123,7 +127,12 @@ mod tests {
             "accounts": [], "orders": [{"order_id": "1", "status": "placed", "currency": "EUR", "total": 700}],
         });
         let text = text(&document);
-        for line in ["customer ALFKI as of 2026-11-29T10:00:00Z", "name     Alfreds", "reviews  2", "Tea       7      2"] {
+        for line in [
+            "customer ALFKI as of 2026-11-29T10:00:00Z",
+            "name     Alfreds",
+            "reviews  2",
+            "Tea       7      2",
+        ] {
             assert!(text.contains(line), "{line}:\n{text}");
         }
         assert!(text.contains("orders  3        2026-11-29T09:00:00Z"), "{text}");

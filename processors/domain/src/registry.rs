@@ -11,11 +11,11 @@ use crate::views::{
     account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
     account_statement::AccountStatementView, campaign_stats::CampaignStatsView, carts::CartView,
     customer_history::CustomerHistory, customer_purchases::CustomerPurchases,
-    customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView,
-    deliveries::DeliveryView, events::EventLog, ledger_balances::LedgerBalances, orders::OrderView,
-    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
-    segments::SegmentView, stock_movements_daily::StockMovementsDaily,
-    stock_reservations::StockReservationView, subscriptions::SubscriptionView,
+    customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, deliveries::DeliveryView,
+    events::EventLog, ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView,
+    products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily, segments::SegmentView,
+    stock_movements_daily::StockMovementsDaily, stock_reservations::StockReservationView,
+    subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Refusal, Saga, Tally, View};
 

@@ -38,7 +38,9 @@ fn refuse_lacking(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     let lacking = lacking.join(", ");
-    Err(Failure::usage(format!("this instance has no view {lacking}, which the document needs: see `contexts`")))
+    Err(Failure::usage(format!(
+        "this instance has no view {lacking}, which the document needs: see `contexts`"
+    )))
 }
 
 fn unknown(customer_id: &str) -> Failure {

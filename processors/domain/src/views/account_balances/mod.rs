@@ -181,7 +181,10 @@ mod tests {
     fn money_last_moved_on_the_latest_day_in_whatever_order_it_was_booked() {
         let last = |events: &[Event]| row_after(events).last_booked_at;
         let events = [opened("A1"), deposited("A1", 500, (500, 1), 3), withdrawn("A1", 200, (300, 2), 2)];
-        assert_eq!([1, 2, 3].map(|count| last(&events[..count])), [None, Some(time(booked(3))), Some(time(booked(3)))]);
+        assert_eq!(
+            [1, 2, 3].map(|count| last(&events[..count])),
+            [None, Some(time(booked(3))), Some(time(booked(3)))]
+        );
     }
 
     #[test]

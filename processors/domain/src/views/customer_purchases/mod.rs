@@ -66,7 +66,8 @@ mod tests {
     }
 
     fn of_vinet([category, product_id, currency]: [&str; 3]) -> PurchaseKey {
-        let [customer_id, category, product_id, currency] = strings(["VINET", category, product_id, currency]);
+        let [customer_id, category, product_id, currency] =
+            strings(["VINET", category, product_id, currency]);
         PurchaseKey { customer_id, category, product_id, currency }
     }
 

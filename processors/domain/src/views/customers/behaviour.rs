@@ -8,9 +8,7 @@ use super::CustomerRow;
 impl CustomerRow {
     pub(super) fn shopped(self, event: &Carts) -> Self {
         match event {
-            Carts::CartAbandoned(_) => {
-                Self { carts_abandoned: self.carts_abandoned.wrapping_add(1), ..self }
-            }
+            Carts::CartAbandoned(_) => Self { carts_abandoned: self.carts_abandoned.wrapping_add(1), ..self },
             Carts::CartCheckedOut(_)
             | Carts::CartCreated(_)
             | Carts::CartItemAdded(_)
@@ -26,12 +24,15 @@ impl CustomerRow {
             Reviews::ReviewEdited(event) => {
                 self.rated(0, i64::from(event.rating).wrapping_sub(event.previous_rating.into()))
             }
-            Reviews::ReviewWithdrawn(event) => self.rated(-1, i64::from(event.previous_rating).wrapping_neg()),
+            Reviews::ReviewWithdrawn(event) => {
+                self.rated(-1, i64::from(event.previous_rating).wrapping_neg())
+            }
         }
     }
 
     fn rated(self, reviews: i64, rating: i64) -> Self {
-        let (reviews, rating_sum) = (self.reviews.wrapping_add(reviews), self.rating_sum.wrapping_add(rating));
+        let (reviews, rating_sum) =
+            (self.reviews.wrapping_add(reviews), self.rating_sum.wrapping_add(rating));
         Self { reviews, rating_sum, rating_hundredths: hundredths(rating_sum, reviews), ..self }
     }
 }

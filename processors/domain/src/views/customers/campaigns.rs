@@ -46,7 +46,8 @@ impl CustomerRow {
         if change.customer_id != self.customer_id {
             return self;
         }
-        let moved = |is: fn(&str) -> bool| i64::from(is(&change.to)).wrapping_sub(i64::from(is(&change.from)));
+        let moved =
+            |is: fn(&str) -> bool| i64::from(is(&change.to)).wrapping_sub(i64::from(is(&change.from)));
         let campaign_messages_delivered = self.campaign_messages_delivered.wrapping_add(moved(has_arrived));
         let campaign_messages_failed = self.campaign_messages_failed.wrapping_add(moved(has_failed));
         Self { campaign_messages_delivered, campaign_messages_failed, ..self }
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_change_that_does_not_say_whose_message_it_was_is_nobodys() {
-        let nobodys = DeliveriesChangedChange { customer_id: String::new(), ..change(1, "queued", "delivered") };
+        let nobodys =
+            DeliveriesChangedChange { customer_id: String::new(), ..change(1, "queued", "delivered") };
         let rows = fold_view::<CustomerView>(&[queued("spring/1", 1), changed("spring/1", vec![nobodys])]);
         assert_eq!(rows.values().map(figures).collect::<Vec<_>>(), [[1, 0, 0]]);
     }

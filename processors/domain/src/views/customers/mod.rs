@@ -148,8 +148,17 @@ pub struct Money {
 
 impl View for CustomerView {
     const NAME: &'static str = "customers";
-    const CONTEXTS: &'static [&'static str] =
-        &["accounts", "campaigns", "carts", "customers", "notifications", "orders", "payments", "reviews", "subscriptions"];
+    const CONTEXTS: &'static [&'static str] = &[
+        "accounts",
+        "campaigns",
+        "carts",
+        "customers",
+        "notifications",
+        "orders",
+        "payments",
+        "reviews",
+        "subscriptions",
+    ];
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("table.sql");

@@ -19,7 +19,8 @@ impl CustomerRow {
     /// With the mean time between two orders. An order that is cancelled was placed all the same.
     pub(super) fn with_interval(self) -> Self {
         let pauses = self.order_count.wrapping_add(self.orders_cancelled).wrapping_sub(1);
-        let all = self.last_order_at.zip(self.first_order_at).map(|(last, first)| (last - first).num_seconds());
+        let all =
+            self.last_order_at.zip(self.first_order_at).map(|(last, first)| (last - first).num_seconds());
         let order_interval = all.filter(|_| pauses > 0).and_then(|all| all.checked_div(pauses));
         Self { order_interval, ..self }
     }
@@ -77,7 +78,10 @@ mod tests {
             vec![order_placed("3", 5 * DAY)],
         ]);
         assert_eq!(row.order_interval, Some(5 * 86_400 / 2));
-        assert_eq!(row.last_order_at.zip(row.first_order_at).map(|(last, first)| (last - first).num_days()), Some(5));
+        assert_eq!(
+            row.last_order_at.zip(row.first_order_at).map(|(last, first)| (last - first).num_days()),
+            Some(5)
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::views::{account_entries, time};
 impl CustomerRow {
     pub(super) fn seen(self, recorded: &Recorded) -> Self {
         let Some(at) = seen_at(recorded) else { return self };
-        let (first_seen_at, last_seen_at) = (earliest(self.first_seen_at, at), self.last_seen_at.max(Some(at)));
+        let (first_seen_at, last_seen_at) =
+            (earliest(self.first_seen_at, at), self.last_seen_at.max(Some(at)));
         Self { first_seen_at, last_seen_at, ..self }
     }
 }
@@ -67,9 +68,9 @@ fn by_details(event: &Customers, decided: Option<DateTime<Utc>>) -> Option<DateT
         Customers::CustomerRegistered(_)
         | Customers::CustomerDetailsChanged(_)
         | Customers::CustomerPreferenceSet(_) => decided,
-        Customers::CustomerRiskAssessed(_) | Customers::CustomerTagged(_) | Customers::CustomerUntagged(_) => {
-            None
-        }
+        Customers::CustomerRiskAssessed(_)
+        | Customers::CustomerTagged(_)
+        | Customers::CustomerUntagged(_) => None,
     }
 }
 
@@ -110,7 +111,9 @@ mod tests {
     use crate::contexts::customers::examples::registered;
     use crate::testing::{assert_same_rows_in_any_order, happened};
     use crate::views::customers::{CustomerRow, CustomerView};
-    use crate::views::tests::{DAY, captured, confirmed, notification_sent, notifications_stopped, order_placed};
+    use crate::views::tests::{
+        DAY, captured, confirmed, notification_sent, notifications_stopped, order_placed,
+    };
     use crate::views::{subscriptions, time};
 
     const JULY_4_1996: i64 = 836_438_400_000_000;
@@ -131,7 +134,10 @@ mod tests {
         let (first, last) = seen(&[placed.clone(), registered.clone(), subscribed]);
         assert_eq!(first, Some(happened(1)), "it was decided a second after 1970");
         assert_eq!(last.map(|at| at.to_rfc3339()).as_deref(), Some("2024-01-31T00:00:00+00:00"));
-        assert_eq!(seen(&[registered, vec![notifications_stopped()]]), (Some(happened(1)), Some(happened(1))));
+        assert_eq!(
+            seen(&[registered, vec![notifications_stopped()]]),
+            (Some(happened(1)), Some(happened(1)))
+        );
     }
 
     #[test]
