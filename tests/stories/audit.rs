@@ -71,6 +71,7 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "sales_daily",
             "revenue_daily",
             "customer_revenue_daily",
+            "customer_purchases",
             "stock_movements_daily",
             "events"
         ]
