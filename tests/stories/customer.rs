@@ -10,13 +10,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::{beside_others, instance};
+use crate::{beside_others, instance_with};
 
+/// What the document of a customer is made of.
+const CONTEXTS: &str = r#"["accounts", "carts", "catalog", "customers", "inventory", "notifications", "orders", "payments",
+    "reviews", "subscriptions"]"#;
+/// Days back from today on which money is paid in.
 const DAYS: [u64; 5] = [0, 29, 30, 100, 400];
 
 /// A customer who has done something in every context, and another one who has not.
 async fn known(story: &str) -> (Instance, Process) {
-    let instance = instance(story).await;
+    let instance = instance_with(story, &[("contexts", CONTEXTS)]).await;
     let process = instance.start();
     instance.send(&[register(1), register(2), add_product(1), add_product(2)]).await;
     instance.settle().await;
