@@ -43,7 +43,7 @@ fn hundredths(sum: i64, reviews: i64) -> Option<i64> {
     twice.checked_add(reviews)?.checked_div(reviews.checked_mul(2)?)
 }
 
-/// A cart that was given up before that event said whose it was is nobody's.
+/// A cart that was given up before that event said whose it was is counted for no customer.
 pub(super) fn of_cart(event: &Carts) -> Option<&str> {
     match event {
         Carts::CartAbandoned(event) => Some(event.customer_id.as_str()).filter(|id| !id.is_empty()),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_of_which_nobody_knows_whose_it_was_is_not_counted() {
+    fn a_cart_whose_customer_is_not_known_is_not_counted() {
         let rows = fold_view::<CustomerView>(&[created("1"), abandoned("1", "")]);
         assert_eq!(rows.values().map(|row| row.carts_abandoned).collect::<Vec<_>>(), [0]);
     }

@@ -88,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_does_not_say_whose_message_it_was_is_nobodys() {
-        let nobodys =
+    fn a_change_that_does_not_say_whose_message_it_was_is_not_counted() {
+        let unnamed =
             DeliveriesChangedChange { customer_id: String::new(), ..change(1, "queued", "delivered") };
-        let rows = fold_view::<CustomerView>(&[queued("spring/1", 1), changed("spring/1", vec![nobodys])]);
+        let rows = fold_view::<CustomerView>(&[queued("spring/1", 1), changed("spring/1", vec![unnamed])]);
         assert_eq!(rows.values().map(figures).collect::<Vec<_>>(), [[1, 0, 0]]);
     }
 }
