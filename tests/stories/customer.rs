@@ -160,7 +160,7 @@ fn tells_what_moved(told: &Value) {
 
 fn every_part_is_told_with_its_version(told: &Value) {
     let parts = told["parts"].as_object().expect("parts");
-    for name in ["profile", "accounts", "orders", "subscriptions", "carts", "history"] {
+    for name in ["profile", "accounts", "favourites", "orders", "subscriptions", "carts", "history"] {
         let part = &parts[name];
         assert!(part["version"].as_i64() > Some(0), "{name}: {part}");
         assert!(part["updated_at"].is_string() && part["applied_at"].is_string(), "{name}: {part}");

@@ -29,6 +29,8 @@ WITH customer AS (
     UNION ALL SELECT 'carts', 'carts', 'carts', cart_id, version, updated_at FROM cart
     UNION ALL SELECT 'history', 'customer_history', split_part(entry_id, '/', 1), reference_id, version, updated_at FROM entry
     UNION ALL SELECT 'favourites', 'customer_purchases', 'orders', last_order_id, NULL, NULL FROM customer
+    UNION ALL SELECT 'favourites', 'customer_purchases', 'orders', NULL, sum(version), max(updated_at)
+        FROM {schema}.customer_purchases WHERE customer_id = $1
 ), part AS (
     SELECT name, sum(folded.version) AS version, max(folded.updated_at) AS updated_at, max(shown.applied_at) AS applied_at
     FROM folded

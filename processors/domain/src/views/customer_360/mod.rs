@@ -17,16 +17,21 @@ pub const READ_MODELS: &[&str] = &[
 ];
 /// Its name.
 pub const NAME: &str = "customer_360";
-/// The SQL views, with a placeholder for the schema. The second calls the function.
-pub const VIEWS: &str = include_str!("views.sql");
+/// The SQL view that the function reads beside those of the read models, with a placeholder for the schema.
+const ACTIVITY: &str = include_str!("activity.sql");
+/// The SQL view that calls the function, with the same placeholder.
+const VIEW: &str = include_str!("view.sql");
+/// Both SQL views.
+pub const VIEWS: &str = concat!(include_str!("activity.sql"), "\n", include_str!("view.sql"));
 /// The text of the function, with the same placeholder.
 pub const DOCUMENT: &str = include_str!("document.sql");
 /// What the function is, for its comment.
 pub const MEANING: &str = "All that is known of a customer as one document; NULL for an unknown one.";
 
-/// The statements that create function and SQL views. `schema` is quoted.
+/// The statements that create function and SQL views, each after what it names. `schema` is quoted.
 pub fn create(schema: &str) -> String {
-    format!("{};\n{}", function(schema), VIEWS.replace("{schema}", schema))
+    let here = |view: &str| view.replace("{schema}", schema);
+    format!("{}\n{};\n{}", here(ACTIVITY), function(schema), here(VIEW))
 }
 
 /// The text of the function in a schema, as Postgres keeps it.
@@ -58,6 +63,11 @@ mod tests {
         let create = create("\"here\"");
         assert!(!create.contains("{schema}"), "{create}");
         assert!(create.contains("FUNCTION \"here\".customer_360(id text)"));
+        let place = |text: &str| create.find(text).unwrap_or_else(|| panic!("{text}: {create}"));
+        assert!(
+            place("VIEW \"here\".account_activity") < place("FUNCTION")
+                && place("FUNCTION") < place("VIEW \"here\".customer_360")
+        );
         let names: Vec<String> = sql_views(VIEWS).into_iter().map(|view| view.name).collect();
         assert_eq!(names, ["account_activity", NAME]);
     }

@@ -13,9 +13,3 @@ CROSS JOIN (VALUES (30), (90), (365), (NULL::int)) AS span (days)
 CROSS JOIN (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
 WHERE span.days IS NULL OR a.day <= clock.today
 GROUP BY a.customer_id, a.account_id, a.currency, span.days;
-
--- All that is known of a customer in one document; the function customer_360(id) gives the same.
---     SELECT document -> 'profile' ->> 'name', document -> 'accounts' FROM millrace.customer_360 WHERE customer_id = 'ALFKI'
-CREATE OR REPLACE VIEW {schema}.customer_360 AS
-SELECT customer_id, {schema}.customer_360(customer_id) AS document
-FROM {schema}.customers;
