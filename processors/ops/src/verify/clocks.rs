@@ -49,6 +49,8 @@ pub struct Folded {
 }
 
 type Stream = (String, String);
+/// View, version, and when it applied that, by stream.
+type Shown = BTreeMap<Stream, Vec<(String, i64, Option<DateTime<Utc>>)>>;
 
 /// The clocks of a customer's streams, of those that the read side knows.
 ///
@@ -58,7 +60,7 @@ pub async fn of_customer(config: &Config, customer_id: &str) -> Result<Vec<Clock
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
     let streams = streams(&read, config, customer_id).await?;
     // The folded versions first: a view is never ahead of what is written.
-    let mut folded: BTreeMap<Stream, Vec<(String, i64, Option<DateTime<Utc>>)>> = BTreeMap::new();
+    let mut folded = Shown::new();
     let shown = freshness::of_streams(&read.pool, &streams).await.map_err(|error| read.failure(error))?;
     for (context, stream, view, version, applied_at) in shown {
         folded.entry((context, stream)).or_default().push((view, version, applied_at));
@@ -70,11 +72,7 @@ pub async fn of_customer(config: &Config, customer_id: &str) -> Result<Vec<Clock
         .collect())
 }
 
-fn clock(
-    of: Stream,
-    written: i64,
-    folded: &mut BTreeMap<Stream, Vec<(String, i64, Option<DateTime<Utc>>)>>,
-) -> Clock {
+fn clock(of: Stream, written: i64, folded: &mut Shown) -> Clock {
     let views = folded.remove(&of).unwrap_or_default().into_iter();
     let folded = |(view, version, applied_at)| Folded {
         view,
