@@ -10,6 +10,7 @@ key (a country, a product) to an integer; a figure that is one number has the ke
 
 import csv
 from collections import Counter
+from datetime import date
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -58,6 +59,7 @@ def csv_figures(declined, reached):
         **money(orders, confirmed, sold),
         **stock(products, lines, sold, unsold),
         **customer_totals(customers, orders, confirmed, sold),
+        **habits(customers, products, orders, confirmed, sold),
         **notifications(orders, reached),
     }
 
@@ -169,7 +171,43 @@ def customer_totals(customers, orders, confirmed, sold):
         "cancelled orders by customer": {key: all_buyers[key] - buyers[key] for key in customers},
         "order value by customer": value,
         "paid by customer": value,
+        "lifetime value by customer": value,
     }
+
+
+def habits(customers, products, orders, confirmed, sold):
+    """The mean value of orders that were not cancelled, the seconds between orders, cancelled or not, and what is bought most."""
+    value = total_by([confirmed[line["order_id"]]["customer_id"] for line in sold], [line["cents"] for line in sold])
+    number = Counter(order["customer_id"] for order in confirmed.values())
+    return {
+        "mean order value by customer": {
+            key: floor(Fraction(value[key], number[key]) + Fraction(1, 2)) if number[key] else 0 for key in customers
+        },
+        "order interval by customer": intervals(orders.values()),
+        "units of favourite category by customer": favourites(products, confirmed, sold),
+    }
+
+
+def intervals(orders):
+    """Whole seconds from one order to the next, on average, of customers with at least two."""
+    days = {}
+    for order in orders:
+        days.setdefault(order["customer_id"], []).append(date.fromisoformat(order["order_date"]))
+    return {
+        key: (max(of) - min(of)).days * 86_400 // (len(of) - 1) for key, of in days.items() if len(of) > 1
+    }
+
+
+def favourites(products, confirmed, sold):
+    """The category of which a customer bought most units, as part of the key; of equal ones that of more lines, then by name."""
+    categories, bought = table("categories", "category_id"), {}
+    for line in sold:
+        category = categories[products[line["product_id"]]["category_id"]]["category_name"]
+        units = bought.setdefault(confirmed[line["order_id"]]["customer_id"], {}).setdefault(category, [0, 0])
+        units[0] -= int(line["quantity"])
+        units[1] -= 1
+    best = {key: min((*units, category) for category, units in of.items()) for key, of in bought.items()}
+    return {f"{key}: {category}": -units for key, (units, _, category) in best.items()}
 
 
 def notifications(orders, reached):

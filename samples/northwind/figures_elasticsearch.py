@@ -181,6 +181,11 @@ def customer_totals(customers):
         "cancelled orders by customer": {row["customer_id"]: row["orders_cancelled"] for row in customers},
         "order value by customer": {row["customer_id"]: dollars(row["order_value"]) for row in customers},
         "paid by customer": {row["customer_id"]: dollars(row["paid"]) for row in customers},
+        "lifetime value by customer": {row["customer_id"]: dollars(row["lifetime_value"]) for row in customers},
+        "mean order value by customer": {row["customer_id"]: dollars(row["order_means"]) for row in customers},
+        "order interval by customer": {
+            row["customer_id"]: row["order_interval"] for row in customers if row["order_interval"] is not None
+        },
         "mails": {"": sum(mails.values())},
         "mails by customer": mails,
     }

@@ -71,6 +71,11 @@ QUERIES = {
     "cancelled orders by customer": "SELECT customer_id, orders_cancelled FROM customers",
     "order value by customer": dollars_by_customer("order_value"),
     "paid by customer": dollars_by_customer("paid"),
+    "lifetime value by customer": dollars_by_customer("lifetime_value"),
+    "mean order value by customer": dollars_by_customer("order_means"),
+    "order interval by customer": "SELECT customer_id, order_interval FROM customers WHERE order_interval IS NOT NULL",
+    "units of favourite category by customer":
+        "SELECT customer_id || ': ' || category, units FROM customer_categories WHERE rank = 1",
     "mails": "SELECT '', sum(notifications_sent) FROM customers",
     "mails by customer": "SELECT customer_id, notifications_sent FROM customers WHERE notifications_sent > 0",
 }

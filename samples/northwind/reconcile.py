@@ -64,7 +64,9 @@ FIGURES = [
     *summary("products", "received by product", "shipped by product", "released by product", held_by=POSTGRES),
     *summary("products", "on hand by product", "reserved by product", "available by product"),
     *summary("customers", "orders by customer", "cancelled orders by customer"),
-    *summary("customers", "order value by customer", "paid by customer"),
+    *summary("customers", "order value by customer", "paid by customer", "lifetime value by customer"),
+    *summary("customers", "mean order value by customer", "order interval by customer"),
+    *summary("customers", "units of favourite category by customer", held_by=POSTGRES),
     Figure("mails", held_by=EVERYWHERE),
     *summary("customers", "mails by customer", held_by=EVERYWHERE),
 ]

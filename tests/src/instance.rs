@@ -209,6 +209,15 @@ impl Instance {
         sqlx::query(AssertSqlSafe(sql)).execute(&self.read).await.expect("a table that can be altered");
     }
 
+    /// Those of them that the instance has: another release may have set it up, which lacks one.
+    pub async fn views_set_up(&self) -> Result<Vec<View>, String> {
+        let there: Vec<String> = sqlx::query_scalar("SELECT DISTINCT view FROM replay")
+            .fetch_all(&self.read)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(self.views().into_iter().filter(|view| there.iter().any(|name| name == view.name)).collect())
+    }
+
     /// The views that it has.
     pub fn views(&self) -> Vec<View> {
         views::of(&self.contexts)

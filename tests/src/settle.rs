@@ -86,7 +86,7 @@ impl Instance {
             let topic = self.topic("cmd", context);
             backlog.commands += behind(&decided, &self.group("commands"), &topic, ends).0;
         }
-        for view in self.views() {
+        for view in self.views_set_up().await? {
             for context in view.contexts {
                 let topic = self.topic("evt", context);
                 let (applied, published) = behind(&folded, &self.group(view.name), &topic, ends);
@@ -152,7 +152,7 @@ impl Instance {
     async fn folded_to_the_end(&self) -> Result<(), String> {
         let written =
             versions(&self.write, "SELECT context, id, version FROM stream WHERE version > 0", "").await?;
-        for view in self.views().iter().filter(|view| view.table) {
+        for view in self.views_set_up().await?.iter().filter(|view| view.table) {
             let sql = "SELECT context, stream, min(version) FROM progress WHERE grp = $1 AND generation > 0 GROUP BY 1, 2";
             let folded = versions(&self.read, sql, &self.group(view.name)).await?;
             let of_view =

@@ -91,10 +91,11 @@ impl Instance {
             parts.insert(format!("written {part}"), lines(&self.write, sql.to_owned()).await);
         }
         parts.insert("folded progress".to_owned(), lines(&self.read, FOLDED.to_owned()).await);
-        for view in self.views().iter().filter(|view| view.table) {
+        let views = self.views_set_up().await.expect("views");
+        for view in views.iter().filter(|view| view.table) {
             parts.insert(format!("postgres {}", view.name), self.rows(view.name).await);
         }
-        for view in self.views().iter().filter(|view| view.index) {
+        for view in views.iter().filter(|view| view.index) {
             parts.insert(format!("elasticsearch {}", view.name), self.documents(view.name).await);
         }
         self.assert_versions_count_without_gaps().await;

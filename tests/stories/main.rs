@@ -20,6 +20,7 @@ mod clients;
 mod contention;
 mod contract;
 mod crash;
+mod customer;
 mod dead_letters;
 mod documents;
 mod duplicates;

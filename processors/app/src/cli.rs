@@ -32,6 +32,7 @@ Examples:
   millrace trace orders/10248                    everything that followed from an order, or from a command
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace saga list --stuck                     sagas that need an operator
+  millrace customer show ALFKI                   all that is known of a customer, and how fresh it is
   millrace segment preview best-customers        how many customers a segment has now, and some of them
   millrace retries list                          what is being retried, and why
   millrace dlq list --group orders               records that could not be processed, and why
@@ -208,6 +209,13 @@ pub enum Command {
         /// What to do with sagas.
         #[command(subcommand)]
         action: crate::saga::Action,
+    },
+    /// Customers: show all that is known of one
+    #[command(after_help = crate::customer::HELP)]
+    Customer {
+        /// What to do with customers.
+        #[command(subcommand)]
+        action: crate::customer::Action,
     },
     /// Segments: preview their customers
     #[command(after_help = crate::segment::HELP)]

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod customer;
 pub mod dlq;
 pub mod doctor;
 mod exit;
@@ -94,6 +95,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Trace(options) => trace::trace(config, format, &options).await,
         Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Saga { action } => saga::saga(config, format, &action).await,
+        Command::Customer { action } => customer::customer(config, format, &action).await,
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Retries { action } => retries::retries(config, format, &action).await,

@@ -10,11 +10,12 @@ use crate::sagas::{checkout::CartCheckout, fulfilment::OrderFulfilment, renewal:
 use crate::views::{
     account_analytics::AccountAnalytics, account_balances::AccountBalanceView,
     account_statement::AccountStatementView, campaign_stats::CampaignStatsView, carts::CartView,
-    customer_history::CustomerHistory, customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView,
-    deliveries::DeliveryView, events::EventLog, ledger_balances::LedgerBalances, orders::OrderView,
-    payments::PaymentView, products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily,
-    segments::SegmentView, stock_movements_daily::StockMovementsDaily,
-    stock_reservations::StockReservationView, subscriptions::SubscriptionView,
+    customer_history::CustomerHistory, customer_purchases::CustomerPurchases,
+    customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, deliveries::DeliveryView,
+    events::EventLog, ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView,
+    products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily, segments::SegmentView,
+    stock_movements_daily::StockMovementsDaily, stock_reservations::StockReservationView,
+    subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Refusal, Saga, Tally, View};
 
@@ -73,6 +74,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.tally::<RevenueDaily>();
     // Its SQL views read those of customers.
     visitor.tally::<CustomerRevenueDaily>();
+    visitor.tally::<CustomerPurchases>();
     visitor.tally::<StockMovementsDaily>();
     // Its SQL views read those of customers.
     visitor.view::<AccountBalanceView>();

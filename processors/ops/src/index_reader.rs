@@ -72,7 +72,7 @@ impl<'i> IndexReader<'i> {
             open.keep_alive(KEPT_FOR).send().await
         });
         let pit = opened.await?.success()?.get("id").cloned().unwrap_or_default();
-        Ok(Ids { elastic: self.elastic, pit, after: Value::Null, between: None })
+        Ok(Ids { elastic: self.elastic, pit, after: Value::Null, query: None })
     }
 
     /// The ids of documents whose last write has a `_seq_no` in this range, the end excluded.
@@ -80,7 +80,17 @@ impl<'i> IndexReader<'i> {
     /// # Errors
     /// As above.
     pub(crate) async fn ids_between(&self, from: i64, to: i64) -> Result<Ids<'i>, Failure> {
-        Ok(Ids { between: Some((from, to)), ..self.ids().await? })
+        let query = json!({"range": {"_seq_no": {"gte": from, "lt": to}}});
+        Ok(Ids { query: Some(query), ..self.ids().await? })
+    }
+
+    /// The ids of documents that searches see now, with this value in a field.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn ids_with(&self, field: &str, value: &str) -> Result<Ids<'i>, Failure> {
+        self.refresh().await?;
+        Ok(Ids { query: Some(json!({"term": {field: value}})), ..self.ids().await? })
     }
 
     /// The highest `_seq_no` of a document.
@@ -103,7 +113,8 @@ pub(crate) struct Ids<'i> {
     elastic: &'i Client,
     pit: Value,
     after: Value,
-    between: Option<(i64, i64)>,
+    /// Only documents that match it.
+    query: Option<Value>,
 }
 
 impl Ids<'_> {
@@ -150,8 +161,8 @@ impl Ids<'_> {
         if let Some(search) = search.as_object_mut().filter(|_| !self.after.is_null()) {
             search.insert("search_after".to_owned(), self.after.clone());
         }
-        if let (Some(search), Some((from, to))) = (search.as_object_mut(), self.between) {
-            search.insert("query".to_owned(), json!({"range": {"_seq_no": {"gte": from, "lt": to}}}));
+        if let (Some(search), Some(query)) = (search.as_object_mut(), &self.query) {
+            search.insert("query".to_owned(), query.clone());
         }
         self.search(&search).await
     }

@@ -7,6 +7,7 @@ pub mod address;
 pub mod audit;
 pub mod config;
 pub mod contract;
+pub mod customer;
 pub mod dead_letters;
 pub mod doctor;
 mod elastic;

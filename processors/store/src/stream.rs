@@ -27,6 +27,11 @@ statements! {
          WHERE EXISTS (SELECT FROM stream WHERE context = wanted AND version > 0) LIMIT 1";
     /// Each by its key: no index begins with the id.
     CONTEXTS_OF = "SELECT context FROM stream WHERE context = ANY($1) AND id = $2 AND version > 0 ORDER BY 1";
+    /// Each by its key.
+    VERSIONS = "SELECT s.* FROM UNNEST($1::text[], $2::text[]) AS wanted(context, id) CROSS JOIN LATERAL (
+             SELECT context, id, version FROM stream
+             WHERE context = wanted.context AND id = wanted.id AND version > 0 OFFSET 0) AS s
+         ORDER BY 1, 2";
     /// The stream that ends the next part, found by OFFSET.
     BEHIND = "SELECT context, id FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id OFFSET $3 LIMIT 1";
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
@@ -47,6 +52,19 @@ pub async fn insert_missing(
     }
     let insert = sqlx::query(INSERT_MISSING).bind(context).bind(state_version).bind(ids);
     insert.execute(connection).await.map(|_| ())
+}
+
+/// The versions up to which some streams are written: context and id of each. Streams without events are left out.
+///
+/// # Errors
+/// Database errors.
+pub async fn versions(
+    executor: impl PgExecutor<'_>,
+    streams: &[(String, String)],
+) -> sqlx::Result<Vec<(String, String, i64)>> {
+    let (contexts, ids): (Vec<&str>, Vec<&str>) =
+        streams.iter().map(|(context, id)| (context.as_str(), id.as_str())).unzip();
+    sqlx::query_as(VERSIONS).bind(contexts).bind(ids).fetch_all(executor).await
 }
 
 /// A locked stream: id, version, `ctid`, which does not change while the row is locked, and whether its state was written by code

@@ -12,7 +12,7 @@ const CONTEXTS: &str = r#"["accounts", "campaigns", "carts", "catalog", "custome
 const CLIENTS: &str = r#"[
     {name = "shop", token = "token-of-the-shop-0123456789abcdef",
      contexts = ["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "orders"],
-     queries = ["products", "carts", "orders", "customers", "accounts", "campaigns", "analytics"]},
+     queries = ["products", "carts", "orders", "customers", "accounts", "campaigns", "analytics", "overview"]},
     {name = "web", token = "token-of-the-web-0123456789abcdefg"}]"#;
 /// Where the gateway reads.
 const READER: &str = "MILLRACE_GATEWAY__READER_URL";

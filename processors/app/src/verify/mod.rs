@@ -7,10 +7,11 @@ use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
-use millrace_ops::verify::Scope;
 use millrace_ops::verify::auditor::{Auditor, Depth};
+use millrace_ops::verify::only::Only;
 use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
+use millrace_ops::verify::{Scope, clocks};
 use serde_json::json;
 
 use crate::output::{self, Format};
@@ -40,7 +41,7 @@ Examples:
   millrace verify                                     everything
   millrace verify --incremental                       what is new, and a part of the rest
   millrace verify orders customers                    two views
-  millrace verify --customer ALFKI                    the row of a customer
+  millrace verify --customer ALFKI                    everything that shows a customer
   millrace verify orders --key 10248 --repair --why \"edited by hand\"
 
 Exit code 4 when nothing has the key, 5 when a difference was found and not repaired.";
@@ -55,7 +56,7 @@ pub struct Options {
     /// Only the row with this key
     #[arg(long, requires = "views")]
     pub key: Option<String>,
-    /// Only this customer's row: `customers --key ID`
+    /// Only this customer's rows and documents, of every view that names its customers
     #[arg(long, value_name = "ID", conflicts_with = "key")]
     pub customer: Option<String>,
     /// Only what is new since the last comparison, and a part of the rest, as `millrace run` does
@@ -78,9 +79,16 @@ pub struct Options {
 impl Options {
     fn scope(&self, config: &Config) -> Result<Scope, Failure> {
         match &self.customer {
-            Some(customer) => Scope::of(config, &["customers".to_owned()], Some(customer.clone())),
+            Some(customer) => Ok(Scope::of_customer(config, customer)),
             None => Scope::of(config, &self.views, self.key.clone()),
         }
+    }
+}
+
+fn nothing_of(only: &Only, views: &str) -> String {
+    match only {
+        Only::Key(key) => format!("{views} has no key {key}: neither row, document nor events"),
+        Only::Customer(id) => format!("no view knows the customer {id}: neither row, document nor events"),
     }
 }
 
@@ -97,16 +105,19 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
     let terminal = Terminal::default();
     let depth = if options.incremental { Depth::New(config.audit.whole_interval) } else { Depth::Whole };
     let auditor = Auditor::new(config, options.patience.0)?.with_listener(&terminal).at_depth(depth);
-    let mut report = Report::default();
+    let clocks = match &options.customer {
+        Some(customer) => Some(clocks::of_customer(config, customer).await?),
+        None => None,
+    };
+    let mut report = Report { clocks, ..Report::default() };
     let looked = auditor.look(&scope, repairs.as_mut(), &mut report).await;
     // Findings from before a failure are printed.
     if looked.is_err() && report.findings.is_empty() {
         return looked;
     }
-    if let Some(key) = scope.key.as_ref().filter(|_| looked.is_ok() && report.is_of_nothing()) {
+    if let Some(only) = scope.only.as_ref().filter(|_| looked.is_ok() && report.is_of_nothing()) {
         let views: Vec<&str> = scope.models.iter().map(|model| model.name).collect();
-        let none = format!("{} has no key {key}: neither row, document nor events", views.join(", "));
-        return Err(Failure::NotFound(none));
+        return Err(Failure::NotFound(nothing_of(only, &views.join(", "))));
     }
     output::print(format, &report::text(&report), &json!(report))?;
     looked?;

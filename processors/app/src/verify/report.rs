@@ -1,5 +1,6 @@
 //! What the auditor has looked at and found, for people.
 
+use millrace_ops::verify::clocks::{Clock, Folded};
 use millrace_ops::verify::finding::{Field, Finding};
 use millrace_ops::verify::report::{Compared, Report};
 use serde_json::Value;
@@ -11,7 +12,7 @@ const SHOWN_MAX: usize = 60;
 
 /// How much was compared, what is wrong, and what was put right.
 pub(super) fn text(report: &Report) -> String {
-    let Report { compared, findings, more, repaired, refused } = report;
+    let Report { compared, findings, more, repaired, refused, clocks } = report;
     let more = if *more > 0 { format!("and {more} more\n") } else { String::new() };
     let end = match (findings.len(), repaired) {
         (0, _) => "all as the outbox has it\n".to_owned(),
@@ -20,7 +21,26 @@ pub(super) fn text(report: &Report) -> String {
     };
     let findings = if findings.is_empty() { String::new() } else { table(findings) };
     let refused: String = refused.iter().map(|refused| format!("not repaired: {refused}\n")).collect();
-    format!("{}{findings}{more}{end}{refused}", counts(compared))
+    let clocks = clocks.as_deref().map_or_else(String::new, of_streams);
+    format!("{}{clocks}{findings}{more}{end}{refused}", counts(compared))
+}
+
+/// The number of streams, and a line for each view that lacks events of one.
+fn of_streams(clocks: &[Clock]) -> String {
+    let mut table = Table::new(&["behind", "stream", "written", "folded", "lacks", "applied"]);
+    for Clock { context, stream, written, folded } in clocks {
+        for Folded { view, version, behind, applied_at } in folded.iter().filter(|one| one.behind > 0) {
+            let applied = applied_at.map_or_else(String::new, |at| at.to_rfc3339());
+            let numbers = [written, version, behind].map(i64::to_string);
+            table.row(
+                [view.clone(), format!("{context}/{stream}")].into_iter().chain(numbers).chain([applied]),
+            );
+        }
+    }
+    if table.is_empty() {
+        return format!("{} streams, which every view has folded as far as they are written\n", clocks.len());
+    }
+    format!("{} streams\n{}", clocks.len(), table.render())
 }
 
 fn counts(compared: &[Compared]) -> String {

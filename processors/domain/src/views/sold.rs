@@ -30,6 +30,8 @@ impl Sales {
 /// One line that was sold, or taken back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SoldLine<'e> {
+    /// Who ordered.
+    pub(super) customer_id: &'e str,
     /// The day on which the order was placed, UTC.
     pub(super) day: NaiveDate,
     /// The customer's country when the order was placed; empty when it was not known.
@@ -46,6 +48,7 @@ macro_rules! lines {
     ($event:ident, $count:literal) => {{
         let day = time($event.placed_at).date_naive();
         let lines = $event.lines.iter().map(|line| SoldLine {
+            customer_id: &$event.customer_id,
             day,
             country: &$event.country,
             category: &line.category,

@@ -11,6 +11,8 @@ pub(crate) const ENTRY_KINDS: &[&str] = &["deposit", "withdrawal", "transfer_sen
 pub(crate) const PRODUCT: &str = "SELECT * FROM products WHERE product_id = $1";
 pub(crate) const ORDER: &str = "SELECT * FROM orders WHERE order_id = $1";
 pub(crate) const CUSTOMER: &str = "SELECT * FROM customers WHERE customer_id = $1";
+pub(crate) const CUSTOMER_360: &str =
+    "SELECT customer_id, document - 'as_of' AS document FROM customer_360 WHERE customer_id = $1";
 pub(crate) const ACCOUNT: &str = "SELECT * FROM account_balances WHERE account_id = $1";
 pub(crate) const CAMPAIGN: &str = "SELECT * FROM campaign_stats WHERE campaign_id = $1";
 

@@ -1,5 +1,6 @@
 //! The queries that there are. Dispatch, the OpenAPI document and the tests are made from this table.
 
+use millrace_domain::views::customer_360;
 use millrace_ops::config::Subject;
 
 use super::parameter::{Kind, Parameter};
@@ -72,6 +73,16 @@ pub(crate) const ROUTES: &[Route] = &[
         subject: Subject::Customers,
         parameters: &[],
         source: Source::Rows(one(&["customers"], Some("customers"), sql::CUSTOMER)),
+    },
+    Route {
+        path: "/v1/customers/{customer_id}/360",
+        summary: "A customer with accounts, newest orders, payments, subscriptions, carts and history in one document.",
+        subject: Subject::Overview,
+        parameters: &[],
+        source: Source::Rows(Rows {
+            of: customer_360::NAME,
+            ..one(customer_360::READ_MODELS, Some("customers"), sql::CUSTOMER_360)
+        }),
     },
     Route {
         path: "/v1/customers/{customer_id}/orders",

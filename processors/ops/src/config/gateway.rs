@@ -109,11 +109,13 @@ pub enum Subject {
     Campaigns,
     /// Sums over all customers by period.
     Analytics,
+    /// A customer with their orders, payments, accounts, subscriptions and carts in one document.
+    Overview,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Products,
         Self::Carts,
         Self::Orders,
@@ -121,6 +123,7 @@ impl Subject {
         Self::Accounts,
         Self::Campaigns,
         Self::Analytics,
+        Self::Overview,
     ];
 
     /// As it is written in the configuration.
@@ -133,6 +136,7 @@ impl Subject {
             Self::Accounts => "accounts",
             Self::Campaigns => "campaigns",
             Self::Analytics => "analytics",
+            Self::Overview => "overview",
         }
     }
 }

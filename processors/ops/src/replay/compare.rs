@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::layout::Table;
+use crate::verify::only::Only;
 
 const BUCKETS: i32 = 1_024;
 const ROWS_SHOWN: i64 = 20;
@@ -189,11 +190,11 @@ pub(super) async fn compare(connection: &mut PgConnection, tables: &Tables<'_>) 
     Ok(Comparison { serving, building, what: Compared::Rows, rows, differing, fields })
 }
 
-/// As [`compare`], with the first `most` of the rows that differ: all of them, or the one with this key.
+/// As [`compare`], with the first `most` of the rows that differ: all of them, or only some.
 pub(crate) async fn differing(
     connection: &mut PgConnection,
     tables: &Tables<'_>,
-    key: Option<&str>,
+    only: Option<&Only>,
     most: i64,
 ) -> sqlx::Result<Differing> {
     let buckets: Vec<(i64, i64, i64, bool)> =
@@ -203,7 +204,8 @@ pub(crate) async fn differing(
     let found: Vec<(String, Option<Value>, Option<Value>, i64)> = match differing.as_slice() {
         [] => Vec::new(),
         buckets => {
-            let rows = sqlx::query_as(AssertSqlSafe(tables.rows())).bind(buckets).bind(key).bind(most);
+            let rows = sqlx::query_as(AssertSqlSafe(tables.rows(only))).bind(buckets);
+            let rows = rows.bind(only.map(Only::id)).bind(most);
             rows.fetch_all(connection).await?
         }
     };
@@ -234,7 +236,7 @@ impl Tables<'_> {
     }
 
     /// The first differing rows of some buckets, and their number.
-    fn rows(&self) -> String {
+    fn rows(&self, only: Option<&Only>) -> String {
         let OneSided { serving, building } = self.one_sided;
         let side = |table: &str| {
             format!(
@@ -246,10 +248,11 @@ impl Tables<'_> {
         };
         format!(
             "SELECT key, s.fields, b.fields, count(*) OVER () FROM {} AS s FULL JOIN {} AS b USING (key)
-             WHERE s.fields IS DISTINCT FROM b.fields AND ($2::text IS NULL OR key = $2)
+             WHERE s.fields IS DISTINCT FROM b.fields AND {}
                    AND NOT ({serving} AND b.fields IS NULL) AND NOT ({building} AND s.fields IS NULL) ORDER BY key LIMIT $3",
             side(&self.serving.1),
-            side(&self.building.1)
+            side(&self.building.1),
+            Only::restriction(only, "$2", ["s.fields", "b.fields"])
         )
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use millrace_domain::dictionary::{SqlView, meaning, sql_views};
+use millrace_domain::views::customer_360;
 use millrace_store::freshness;
 use sqlx::PgConnection;
 
@@ -53,7 +54,9 @@ impl Views {
     fn of(config: &Config) -> Self {
         let of_all = sql_views(freshness::FRESHNESS).into_iter();
         let of_all = of_all.map(|SqlView { name, words, .. }| (name, (words, "")));
-        Self(layout::read_models(config).iter().flat_map(views).chain(of_all).collect())
+        let whole = sql_views(customer_360::VIEWS).into_iter().zip(["account_analytics", "customers"]);
+        let whole = whole.map(|(SqlView { name, words, .. }, of)| (name, (words, of)));
+        Self(layout::read_models(config).iter().flat_map(views).chain(of_all).chain(whole).collect())
     }
 
     fn comment(&self, view: &str, column: &str) -> Option<String> {
@@ -90,6 +93,8 @@ mod tests {
         );
         assert!(views.comment("freshness", "").is_some_and(|text| text.starts_with("How far each view is")));
         assert!(views.comment("freshness", "applied_at").is_some());
+        assert_eq!(views.comment("customer_360", "customer_id").as_deref(), Some("The customer."));
+        assert!(views.comment("account_activity", "amount_in").is_some());
         assert_eq!((views.comment("foreign", ""), views.comment("orders", "foreign")), (None, None));
     }
 

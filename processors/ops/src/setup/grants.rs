@@ -1,5 +1,6 @@
 //! Grants for the readers' role, and for that as which Connect reads the outbox.
 
+use millrace_domain::views::customer_360;
 use sqlx::PgConnection;
 
 use super::comments;
@@ -7,6 +8,7 @@ use super::steps::Did;
 use crate::config::Config;
 use crate::postgres::{execute, exists};
 
+const FUNCTION_EXISTS: &str = "SELECT to_regprocedure($1) IS NOT NULL";
 const ROLE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
 
 /// Grants the readers' role SELECT on the SQL views, and writes their comments.
@@ -15,7 +17,7 @@ pub(crate) async fn show_to_readers(connection: &mut PgConnection, config: &Conf
     comments::write(connection, config).await.map(|_| ())
 }
 
-/// Grants the readers' role SELECT on the SQL views, and nothing else.
+/// Grants the readers' role SELECT on the SQL views, EXECUTE on their function, and nothing else.
 pub(super) async fn grant(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
     let role = &config.postgres.reader_role;
     if !exists(connection, ROLE_EXISTS, role).await? {
@@ -32,6 +34,11 @@ pub(super) async fn grant(connection: &mut PgConnection, config: &Config) -> sql
     execute(connection, format!("GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\"")).await?;
     for view in views {
         execute(connection, format!("GRANT SELECT ON \"{schema}\".{view} TO \"{role}\"")).await?;
+    }
+    // It reads as its caller: a reader sees through it what a reader sees.
+    let function = format!("\"{schema}\".{}(text)", customer_360::NAME);
+    if exists(connection, FUNCTION_EXISTS, &function).await? {
+        execute(connection, format!("GRANT EXECUTE ON FUNCTION {function} TO \"{role}\"")).await?;
     }
     Ok((Did::created_if(new), format!("grants to {role}")))
 }

@@ -1,5 +1,6 @@
 //! Tables and SQL views of read models.
 
+use millrace_domain::views::customer_360;
 use millrace_engine::views::ddl;
 use millrace_store::{freshness, replay};
 use sqlx::PgConnection;
@@ -11,6 +12,10 @@ use crate::layout::{self, ReadModel};
 use crate::postgres::{Database, execute};
 use crate::replay::generations::{self, Generations};
 use crate::replay::{shapes, sql_views};
+
+/// The text of a function.
+const FUNCTION: &str =
+    "SELECT prosrc FROM pg_proc WHERE proname = $1 AND pronamespace = current_schema()::regnamespace";
 
 /// Creates tables and SQL views of the serving generations. An SQL view that is up to date is not replaced, since its readers
 /// would have to wait.
@@ -29,7 +34,27 @@ pub(super) async fn create(
     }
     sql_views::make(connection, &config.namespace, &to_make).await.map_err(fail)?;
     done.push(freshness_view(connection, config).await.map_err(fail)?);
+    if has_all(&models, customer_360::READ_MODELS) {
+        done.push(whole_customer(connection, config).await.map_err(fail)?);
+    }
     Ok(done)
+}
+
+fn has_all(models: &[ReadModel], names: &[&str]) -> bool {
+    names.iter().all(|name| models.iter().any(|model| model.name == *name))
+}
+
+/// The function `customer_360` and the SQL views beside it. Like the SQL view of freshness they name no table of a generation.
+async fn whole_customer(connection: &mut PgConnection, config: &Config) -> sqlx::Result<(Did, String)> {
+    let schema = format!("\"{}\"", config.namespace.database_schema());
+    let create = customer_360::create(&schema);
+    let text = sqlx::query_scalar(FUNCTION).bind(customer_360::NAME).fetch_optional(&mut *connection).await?;
+    let is_made = text == Some(customer_360::text(&schema))
+        && sql_views::are_as(connection, &config.namespace, &create).await?;
+    if !is_made {
+        execute(connection, create).await?;
+    }
+    Ok((Did::created_if(!is_made), "function customer_360".to_owned()))
 }
 
 /// The SQL view that shows how far the others are. It names no table of a generation, so that no swap replaces it.

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::finding::Finding;
 use super::index::{Checked, Index, Source};
+use super::only::{CUSTOMER, Only};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::index_reader::Ids;
@@ -37,8 +38,8 @@ pub(super) struct Documents<'d> {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which<'d> {
     All,
-    /// The document of this key.
-    Of(&'d str),
+    /// Those of some rows.
+    Of(&'d Only),
     /// Those of the keys in a table; and those that were written by a range of operations, which are checked for a row.
     Noted(&'d str, (i64, i64)),
 }
@@ -57,7 +58,10 @@ impl Documents<'_> {
         }
         findings.extend(match self.which {
             Which::All => self.without_rows(self.index.reader.ids().await?).await?,
-            Which::Of(key) => self.unexpected(&[key.to_owned()]).await?,
+            Which::Of(Only::Key(key)) => self.unexpected(std::slice::from_ref(key)).await?,
+            Which::Of(Only::Customer(id)) => {
+                self.without_rows(self.index.reader.ids_with(CUSTOMER, id).await?).await?
+            }
             Which::Noted(_, (from, to)) => {
                 self.without_rows(self.index.reader.ids_between(from, to).await?).await?
             }
@@ -89,7 +93,10 @@ impl Documents<'_> {
         let rows = (self.table.as_str(), self.column);
         match self.which {
             Which::All => keys::after(connection, rows, after, None).await,
-            Which::Of(key) => keys::after(connection, rows, after, Some(key)).await,
+            Which::Of(only) => {
+                let only = Some((only.column(self.column), only.id()));
+                keys::after(connection, rows, after, only).await
+            }
             Which::Noted(table, _) => keys::noted_after(connection, (table, self.column), after).await,
         }
     }

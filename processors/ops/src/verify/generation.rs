@@ -39,7 +39,7 @@ pub(crate) async fn check(
     let mut refold = Refold::new(config, [&write, read], role, building);
     refold.log(audited.events.clone())?;
     let rows = (building, table(model.name, building));
-    let looked = Looked { name: model.name, table: definition, serving: rows, key: None };
+    let looked = Looked { name: model.name, table: definition, serving: rows, only: None };
     let rows = rows::check(read, &mut refold, &mut connection, (&looked, &audited)).await?;
     audited.remove(&mut connection).await.map_err(fail)?;
     Ok(comparison(rows, (serving, building)))

@@ -6,6 +6,7 @@
 
 mod audited;
 pub mod auditor;
+pub mod clocks;
 pub(crate) mod commands;
 mod copy;
 mod documents;
@@ -17,6 +18,7 @@ pub(crate) mod generation;
 pub(crate) mod horizon;
 mod index;
 mod log;
+pub mod only;
 mod places;
 pub mod repair;
 pub mod report;
@@ -29,6 +31,7 @@ pub mod what;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{ReadModel, read_models};
+use only::Only;
 
 /// The scope of a comparison.
 pub struct Scope {
@@ -36,14 +39,14 @@ pub struct Scope {
     pub models: Vec<ReadModel>,
     /// Whether the topics are compared, too.
     pub topics: bool,
-    /// Only the row with this key.
-    pub key: Option<String>,
+    /// Only these rows.
+    pub only: Option<Only>,
 }
 
 impl Scope {
     /// Everything.
     pub fn everything(config: &Config) -> Self {
-        Self { models: read_models(config), topics: true, key: None }
+        Self { models: read_models(config), topics: true, only: None }
     }
 
     /// Some views, or only the row with this key; everything when no view is named.
@@ -58,7 +61,17 @@ impl Scope {
             views.iter().map(|view| ReadModel::named(config, view)).collect::<Result<Vec<_>, _>>()?;
         match models.iter().find(|model| model.table.is_none() && key.is_some()) {
             Some(log) => Err(Failure::usage(format!("--key: `{}` is a log and has no rows", log.name))),
-            None => Ok(Self { models, topics: false, key }),
+            None => Ok(Self { models, topics: false, only: key.map(Only::Key) }),
         }
+    }
+
+    /// Every view whose rows name their customer, with the rows of this one.
+    pub fn of_customer(config: &Config, customer_id: &str) -> Self {
+        let names = |model: &ReadModel| {
+            let table = model.table.as_ref();
+            table.is_some_and(|table| table.columns.iter().any(|(column, _)| column == only::CUSTOMER))
+        };
+        let models = read_models(config).into_iter().filter(names).collect();
+        Self { models, topics: false, only: Some(Only::Customer(customer_id.to_owned())) }
     }
 }

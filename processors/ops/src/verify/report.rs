@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::clocks::Clock;
 use super::finding::Finding;
 use super::index::Repaired;
 use super::rows::Rows;
@@ -19,6 +20,9 @@ pub struct Report {
     pub repaired: usize,
     /// What could not be repaired, since Postgres or Elasticsearch refuses it, with the reason.
     pub refused: Vec<String>,
+    /// How far the views are with the streams of the customer, when only one is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Vec<Clock>>,
 }
 
 /// The numbers of what was compared.

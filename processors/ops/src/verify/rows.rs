@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::audited::{AUDITED, Audited};
 use super::finding::Finding;
+use super::only::Only;
 use super::what::What;
 use crate::failure::Failure;
 use crate::layout::Table;
@@ -35,8 +36,8 @@ pub(super) struct Looked<'l> {
     pub(super) name: &'l str,
     pub(super) table: &'l Table,
     pub(super) serving: (i32, String),
-    /// Only the row with this key.
-    pub(super) key: Option<&'l str>,
+    /// Only these rows.
+    pub(super) only: Option<&'l Only>,
 }
 
 /// Folds up to the progress of the serving generation, and compares in one snapshot.
@@ -58,11 +59,11 @@ pub(super) async fn check(
     let one_sided = OneSided::default();
     let tables = Tables { serving, building, table: looked.table, columns, one_sided };
     let Differing { rows: [count, _], count: differing, first, .. } =
-        differing(&mut snapshot, &tables, looked.key, SHOWN_MAX).await.map_err(fail)?;
+        differing(&mut snapshot, &tables, looked.only, SHOWN_MAX).await.map_err(fail)?;
     let (computed, computed_count) = computed_by_sql(&mut snapshot, audited, looked).await.map_err(fail)?;
-    let (count, events) = match looked.key {
+    let (count, events) = match looked.only {
         None => (count, refold.events),
-        Some(key) => only(&mut snapshot, audited, looked, key).await.map_err(fail)?,
+        Some(only) => counted(&mut snapshot, audited, looked, only).await.map_err(fail)?,
     };
     snapshot.commit().await.map_err(fail)?;
     let finding = |what| move |pair: Counterparts| Finding::of(what, looked.name, pair);
@@ -78,21 +79,22 @@ pub(super) async fn check(
     Ok(Rows { count, events, stuck, drifted: first, more, findings })
 }
 
-/// Whether there is a row with this key, and the number of its events, which is its version.
-async fn only(
+/// The number of some rows, and of the events that were folded into them: their versions.
+async fn counted(
     connection: &mut PgConnection,
     audited: &Audited,
     Looked { table, serving, .. }: &Looked<'_>,
-    key: &str,
+    only: &Only,
 ) -> sqlx::Result<(i64, u64)> {
-    let column = key_of(table);
+    let key = key_of(table);
+    let column = only.column(&key);
     let sql = format!(
         "SELECT (SELECT count(*) FROM \"{}\" WHERE {column} = $1 AND version > 0),
-                (SELECT coalesce(max(version), 0) FROM \"{}\" WHERE {column} = $1)",
+                (SELECT coalesce(sum(version), 0)::bigint FROM \"{}\" WHERE {column} = $1)",
         serving.1, audited.rows
     );
     let (rows, events): (i64, i64) =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(key).fetch_one(connection).await?;
+        sqlx::query_as(AssertSqlSafe(sql)).bind(only.id()).fetch_one(connection).await?;
     Ok((rows, u64::try_from(events).unwrap_or_default()))
 }
 
@@ -100,19 +102,20 @@ async fn only(
 async fn computed_by_sql(
     connection: &mut PgConnection,
     audited: &Audited,
-    Looked { table, serving, key, .. }: &Looked<'_>,
+    Looked { table, serving, only, .. }: &Looked<'_>,
 ) -> sqlx::Result<(Vec<Counterparts>, i64)> {
     let check = table.check.replace("{events}", &format!("\"{}\"", audited.events));
-    let sql = comparison(&key_of(table), &serving.1, &check);
-    let rows: Vec<(String, Option<Value>, Option<Value>, i64)> =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(key).bind(SHOWN_MAX).fetch_all(connection).await?;
+    let sql = comparison(&key_of(table), &serving.1, &check, *only);
+    let rows = sqlx::query_as(AssertSqlSafe(sql)).bind(only.map(Only::id)).bind(SHOWN_MAX);
+    let rows: Vec<(String, Option<Value>, Option<Value>, i64)> = rows.fetch_all(connection).await?;
     let count = rows.first().map_or(0, |row| row.3);
     let pair = |(key, serving, building, _)| Counterparts { key, serving, building };
     Ok((rows.into_iter().map(pair).collect(), count))
 }
 
 /// Compares only the columns that the check SQL computes. If an event is missing, it may compute a row without a key.
-fn comparison(key: &str, rows: &str, check: &str) -> String {
+fn comparison(key: &str, rows: &str, check: &str, only: Option<&Only>) -> String {
+    let restriction = Only::restriction(only, "$1", ["expected.fields", "found.fields"]);
     format!(
         "SELECT key, computed.fields, expected.fields, count(*) OVER ()
          FROM (SELECT {key} AS key, to_jsonb(e) AS fields FROM ({check}) AS e) AS expected
@@ -122,7 +125,7 @@ fn comparison(key: &str, rows: &str, check: &str) -> String {
                  (SELECT jsonb_object_agg(name, found.fields -> name) FROM jsonb_object_keys(expected.fields) AS name)
              END AS fields
          ) AS computed
-         WHERE computed.fields IS DISTINCT FROM expected.fields AND key IS NOT NULL AND ($1::text IS NULL OR key = $1)
+         WHERE computed.fields IS DISTINCT FROM expected.fields AND key IS NOT NULL AND {restriction}
          ORDER BY key LIMIT $2"
     )
 }

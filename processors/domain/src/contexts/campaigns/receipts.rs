@@ -82,7 +82,8 @@ fn change(
     let (from, to) = (job.status.name().to_owned(), status.name().to_owned());
     (job.attempt, job.status) = (attempt, status);
     let reason = receipt.reason.clone().filter(|_| matches!(reported, Reported::Failed { .. }));
-    Some(DeliveriesChangedChange { number: receipt.number, attempt, from, to, reason })
+    let (number, customer_id) = (receipt.number, job.customer_id.clone());
+    Some(DeliveriesChangedChange { number, attempt, from, to, reason, customer_id })
 }
 
 impl Job {

@@ -283,12 +283,12 @@ fn an_audience_that_cannot_be_found_fails_the_campaign() {
 
 #[test]
 fn receipts_say_what_became_of_messages() {
-    let changed = |number, to: &str| {
-        let (from, to) = ("queued".to_owned(), to.to_owned());
-        DeliveriesChangedChange { number, attempt: 1, from, to, reason: None }
+    let changed = |number, customer_id: &str, to: &str| {
+        let [from, to, customer_id] = ["queued", to, customer_id].map(str::to_owned);
+        DeliveriesChangedChange { number, attempt: 1, from, to, reason: None, customer_id }
     };
     let (chunk_id, campaign_id) = ("spring/1".to_owned(), "spring".to_owned());
-    let changes = vec![changed(1, "sent"), changed(2, "failed")];
+    let changes = vec![changed(1, "a", "sent"), changed(2, "b", "failed")];
     let expected = DeliveriesChanged { chunk_id, campaign_id, changes };
     sending().when(record(&[receipt(1, 1, "sent"), receipt(2, 1, "failed")])).then([expected.into()]);
 }

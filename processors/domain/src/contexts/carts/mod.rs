@@ -182,10 +182,10 @@ fn check(command: &CreateCart) -> Checked {
     rules::currency(&command.currency)
 }
 
-fn abandon(_open: &Cart, command: &AbandonCart) -> Decision {
+fn abandon(open: &Cart, command: &AbandonCart) -> Decision {
     let AbandonCart { cart_id, reason } = command.clone();
     REASON.check(&reason)?;
-    Ok(vec![emit(CartAbandoned { cart_id, reason })])
+    Ok(vec![emit(CartAbandoned { cart_id, reason, customer_id: open.customer_id.clone() })])
 }
 
 fn reopen(cart: Option<&Cart>, command: &ReopenCart) -> Decision {

@@ -78,7 +78,7 @@ fn abandon() -> AbandonCart {
 }
 
 fn abandoned() -> Event {
-    CartAbandoned { cart_id: "c1".into(), reason: "too dear".into() }.into()
+    CartAbandoned { cart_id: "c1".into(), reason: "too dear".into(), customer_id: "VINET".into() }.into()
 }
 
 fn check_out() -> CheckOutCart {

@@ -1,7 +1,8 @@
 -- The accounts again, by SQL from the events alone. The balance is what was credited to the account less what was
 -- debited, never what an event states.
 WITH posted AS (
-    SELECT stream, version, type, occurred_at, (data ->> 'amount')::bigint AS amount
+    SELECT stream, version, type, occurred_at, (data ->> 'amount')::bigint AS amount,
+           (data ->> 'booked_at')::timestamptz AS booked_at
     FROM {events}
 ), history AS (
     SELECT stream,
@@ -13,6 +14,7 @@ WITH posted AS (
                AS entries,
            (array_agg(type ORDER BY version DESC)
                 FILTER (WHERE type IN ('AccountFrozen', 'AccountUnfrozen', 'AccountClosed')))[1] AS last,
+           max(booked_at) AS last_booked_at,
            count(*) AS version,
            max(occurred_at) AS updated_at
     FROM posted GROUP BY 1
@@ -28,6 +30,9 @@ SELECT history.stream AS account_id,
        (opened.data ->> 'overdraft')::bigint AS overdraft,
        CASE last WHEN 'AccountFrozen' THEN 'frozen' WHEN 'AccountClosed' THEN 'closed' ELSE 'open' END AS status,
        entries,
+       credit AS amount_in,
+       debit AS amount_out,
+       last_booked_at,
        (opened.data ->> 'opened_at')::timestamptz AS opened_at,
        (closed.data ->> 'closed_at')::timestamptz AS closed_at,
        history.version,

@@ -51,6 +51,12 @@ pub struct AccountBalanceRow {
     pub status: AccountStatus,
     /// The number of entries.
     pub entries: i64,
+    /// All that ever came, in minor units.
+    pub amount_in: i64,
+    /// All that ever went, in minor units.
+    pub amount_out: i64,
+    /// When money last moved on it.
+    pub last_booked_at: Option<DateTime<Utc>>,
     /// When it was opened.
     pub opened_at: DateTime<Utc>,
     /// When it was closed.
@@ -66,6 +72,7 @@ impl View for AccountBalanceView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const FOLD: u32 = 2;
     type Row = AccountBalanceRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -111,9 +118,16 @@ impl AccountBalanceRow {
     /// The sum of the amounts, not the balance that the event states: the two are compared. The context bounds both;
     /// wrapping only keeps this total.
     fn moved(self, event: &Accounts) -> Self {
-        let signed = of_account(event).map_or(0, |entry| entry.signed());
-        let (balance, entries) = (self.balance.wrapping_add(signed), self.entries.wrapping_add(1));
-        Self { balance, entries, ..self }
+        let Some(entry) = of_account(event) else { return self };
+        let signed = entry.signed();
+        Self {
+            balance: self.balance.wrapping_add(signed),
+            entries: self.entries.wrapping_add(1),
+            amount_in: self.amount_in.wrapping_add(signed.max(0)),
+            amount_out: self.amount_out.wrapping_sub(signed.min(0)),
+            last_booked_at: self.last_booked_at.max(Some(time(entry.booked_at))),
+            ..self
+        }
     }
 
     fn counted(self) -> Self {
@@ -160,6 +174,17 @@ mod tests {
             received("A1", "B2", 60, (10, 4)),
         ]);
         assert_eq!((row.balance, row.available, row.entries), (10, 10, 4));
+        assert_eq!((row.amount_in, row.amount_out), (560, 550));
+    }
+
+    #[test]
+    fn money_last_moved_on_the_latest_day_in_whatever_order_it_was_booked() {
+        let last = |events: &[Event]| row_after(events).last_booked_at;
+        let events = [opened("A1"), deposited("A1", 500, (500, 1), 3), withdrawn("A1", 200, (300, 2), 2)];
+        assert_eq!(
+            [1, 2, 3].map(|count| last(&events[..count])),
+            [None, Some(time(booked(3))), Some(time(booked(3)))]
+        );
     }
 
     #[test]

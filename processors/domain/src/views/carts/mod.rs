@@ -186,7 +186,11 @@ mod tests {
     }
 
     fn abandoned(cart_id: &str) -> Event {
-        cart(CartAbandoned { cart_id: cart_id.into(), reason: "forgotten".into() })
+        cart(CartAbandoned {
+            cart_id: cart_id.into(),
+            reason: "forgotten".into(),
+            customer_id: "VINET".into(),
+        })
     }
 
     fn filled() -> Vec<Event> {

@@ -1,9 +1,9 @@
-//! The number of a customer's accounts, and their balances.
+//! The number of a customer's accounts, their balances, and when money last moved.
 
 use millrace_schemas::accounts::Event as Accounts;
 
 use super::{CustomerRow, add};
-use crate::views::account_entries;
+use crate::views::{account_entries, time};
 
 impl CustomerRow {
     /// After something happened to one of their accounts. Holds and freezes change nothing of what is on it.
@@ -11,9 +11,10 @@ impl CustomerRow {
         match event {
             Accounts::AccountOpened(_) => self.accounts = self.accounts.wrapping_add(1),
             Accounts::AccountClosed(_) => self.accounts = self.accounts.wrapping_sub(1),
-            event => account_entries::of_account(event)
-                .into_iter()
-                .for_each(|entry| add(&mut self.balance, entry.currency, entry.signed())),
+            event => account_entries::of_account(event).into_iter().for_each(|entry| {
+                add(&mut self.balance, entry.currency, entry.signed());
+                self.last_transaction_at = self.last_transaction_at.max(Some(time(entry.booked_at)));
+            }),
         }
         self
     }

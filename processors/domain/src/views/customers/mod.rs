@@ -1,9 +1,14 @@
 //! Customer 360: details, tags, preferences and risk of a customer; their orders, payments and products; the balances of their
-//! accounts; and whether they want notifications.
+//! accounts; what they do; and whether they want notifications.
 
 mod accounts;
+mod behaviour;
+mod campaigns;
+mod ordering;
 mod products_held;
 mod profile;
+mod seen;
+mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use super::time;
 use crate::{Recorded, View};
 
+pub use ordering::OrderMean;
 pub use products_held::ProductHeld;
+pub use subscriptions::{Stopped, StoppedSubscription};
 
 /// The view of customers.
 #[derive(Debug)]
@@ -76,6 +83,47 @@ pub struct CustomerRow {
     pub accounts: i64,
     /// The balances of all their accounts, by currency.
     pub balance: Vec<Money>,
+    /// When money last moved on one of their accounts.
+    pub last_transaction_at: Option<DateTime<Utc>>,
+    /// The earliest time at which the customer is known to have done something.
+    pub first_seen_at: Option<DateTime<Utc>>,
+    /// The latest such time.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// When the oldest order was placed, cancelled or not.
+    pub first_order_at: Option<DateTime<Utc>>,
+    /// The mean time between two orders, cancelled or not, in whole seconds; none with fewer than two.
+    pub order_interval: Option<i64>,
+    /// The number and the mean value of orders that were placed and not cancelled, by currency.
+    pub order_means: Vec<OrderMean>,
+    /// What was captured less what was refunded, by currency.
+    pub lifetime_value: Vec<Money>,
+    /// Refunds that were completed.
+    pub refunds: i64,
+    /// Carts that were given up.
+    pub carts_abandoned: i64,
+    /// Reviews that were written and not withdrawn.
+    pub reviews: i64,
+    /// The sum of their ratings.
+    pub rating_sum: i64,
+    /// Their average in hundredths, rounded half up; none without reviews.
+    pub rating_hundredths: Option<i64>,
+    /// Messages of campaigns that were queued for them.
+    pub campaign_messages: i64,
+    /// Those that arrived, by the vendor's receipts.
+    pub campaign_messages_delivered: i64,
+    /// Those that cannot be sent.
+    pub campaign_messages_failed: i64,
+    /// Subscriptions that are charged.
+    pub subscriptions_active: i64,
+    /// Subscriptions that are paused.
+    pub subscriptions_paused: i64,
+    /// Subscriptions that have lapsed.
+    pub subscriptions_lapsed: i64,
+    /// Subscriptions that were cancelled.
+    pub subscriptions_cancelled: i64,
+    /// Those that are paused or have lapsed, by id: what resumes or is cancelled was counted among them. Only as many as
+    /// stand still at one time.
+    pub subscriptions_stopped: Vec<StoppedSubscription>,
 }
 
 /// The default: the customer wants notifications.
@@ -100,8 +148,17 @@ pub struct Money {
 
 impl View for CustomerView {
     const NAME: &'static str = "customers";
-    const CONTEXTS: &'static [&'static str] =
-        &["accounts", "customers", "notifications", "orders", "payments"];
+    const CONTEXTS: &'static [&'static str] = &[
+        "accounts",
+        "campaigns",
+        "carts",
+        "customers",
+        "notifications",
+        "orders",
+        "payments",
+        "reviews",
+        "subscriptions",
+    ];
     const KEY: &'static str = "customer_id";
     const SHARED: bool = true;
     const TABLE: &'static str = include_str!("table.sql");
@@ -109,29 +166,37 @@ impl View for CustomerView {
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     const SEARCH: &'static [&'static str] = &["name", "contact_name", "email", "city", "country", "tags"];
-    const FOLD: u32 = 2;
+    const FOLD: u32 = 3;
     type Row = CustomerRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
         let customer = match &recorded.event {
+            Event::Campaigns(event) => return campaigns::customers(event),
             Event::Accounts(event) => accounts::of_account(event),
+            Event::Carts(event) => behaviour::of_cart(event),
             Event::Customers(_) => Some(recorded.stream.as_str()),
             Event::Notifications(event) => of_notification(event),
             Event::Orders(event) => of_order(event),
             Event::Payments(event) => of_payment(event),
+            Event::Reviews(event) => Some(behaviour::of_review(event)),
+            Event::Subscriptions(event) => subscriptions::of_subscription(event),
             _ => None,
         };
         customer.map(str::to_owned).into_iter().collect()
     }
 
     fn evolve(row: CustomerRow, key: &str, recorded: &Recorded) -> CustomerRow {
-        let row = CustomerRow { customer_id: key.to_owned(), ..row };
+        let row = CustomerRow { customer_id: key.to_owned(), ..row }.seen(recorded);
         match &recorded.event {
             Event::Accounts(event) => row.banked(event),
+            Event::Campaigns(event) => row.messaged(event),
+            Event::Carts(event) => row.shopped(event),
             Event::Customers(event) => row.described(event),
             Event::Notifications(event) => row.notified(event),
             Event::Orders(event) => row.ordered(event),
             Event::Payments(event) => row.paid(event),
+            Event::Reviews(event) => row.reviewed(event),
+            Event::Subscriptions(event) => row.subscribed(event),
             _ => row,
         }
     }
@@ -162,11 +227,12 @@ impl CustomerRow {
 
     fn placed(mut self, event: &OrderPlaced) -> Self {
         self.count(1, &event.currency, event.total);
+        self.first_order_at = seen::earliest(self.first_order_at, time(event.placed_at));
         // Ties go to the greater id, so that the order of arrival does not matter.
         let newest = (self.last_order_at.take(), self.last_order_id.take());
         let this = (Some(time(event.placed_at)), Some(event.order_id.clone()));
         (self.last_order_at, self.last_order_id) = newest.max(this);
-        self
+        self.with_interval()
     }
 
     fn confirmed(self, event: &OrderConfirmed) -> Self {
@@ -188,12 +254,20 @@ impl CustomerRow {
     fn count(&mut self, orders: i64, currency: &str, amount: i64) {
         self.order_count = self.order_count.wrapping_add(orders);
         add(&mut self.order_value, currency, amount);
+        ordering::count(&mut self.order_means, &self.order_value, currency, orders);
     }
 
     fn paid(mut self, event: &Payments) -> Self {
         match event {
-            Payments::PaymentCaptured(event) => add(&mut self.paid, &event.currency, event.amount),
-            Payments::PaymentRefunded(event) => add(&mut self.refunded, &event.currency, event.amount),
+            Payments::PaymentCaptured(event) => {
+                add(&mut self.paid, &event.currency, event.amount);
+                add(&mut self.lifetime_value, &event.currency, event.amount);
+            }
+            Payments::PaymentRefunded(event) => {
+                self.refunds = self.refunds.wrapping_add(1);
+                add(&mut self.refunded, &event.currency, event.amount);
+                add(&mut self.lifetime_value, &event.currency, event.amount.wrapping_neg());
+            }
             Payments::CaptureRequested(_)
             | Payments::PaymentAuthorised(_)
             | Payments::PaymentDeclined(_)

@@ -154,7 +154,8 @@ pub(super) mod tests {
 
     pub(in crate::views) fn change(number: i32, from: &str, to: &str) -> DeliveriesChangedChange {
         let (from, to) = (from.to_owned(), to.to_owned());
-        DeliveriesChangedChange { number, attempt: 1, from, to, reason: None }
+        let customer_id = format!("c{number}");
+        DeliveriesChangedChange { number, attempt: 1, from, to, reason: None, customer_id }
     }
 
     fn failed(number: i32, attempt: i32, to: &str, reason: &str) -> DeliveriesChangedChange {

@@ -138,7 +138,7 @@ impl<'a> Auditor<'a> {
         for model in &scope.models {
             match &model.table {
                 None => self.log(model, repairs.as_deref_mut(), report).await?,
-                Some(_) => self.view(model, scope.key.as_deref(), repairs.as_deref_mut(), report).await?,
+                Some(_) => self.view(model, scope.only.as_ref(), repairs.as_deref_mut(), report).await?,
             }
         }
         drop(alone);

@@ -11,6 +11,7 @@ use crate::layout::ReadModel;
 use crate::outbox::refold::Refold;
 use crate::verify::audited::{AUDITED, Audited};
 use crate::verify::documents::{Documents, Which};
+use crate::verify::only::Only;
 use crate::verify::repair::RepairScope;
 use crate::verify::report::Report;
 use crate::verify::rows::{self, Looked};
@@ -28,7 +29,7 @@ impl Auditor<'_> {
     pub(super) async fn view(
         &self,
         model: &ReadModel,
-        key: Option<&str>,
+        only: Option<&Only>,
         repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -39,7 +40,7 @@ impl Auditor<'_> {
         let mut connection = self.alone(model.name).await?;
         let audited = Audited::of(self.config, model, definition);
         let serving_table = (serving, table(model.name, serving));
-        let looked = Looked { name: model.name, table: definition, serving: serving_table, key };
+        let looked = Looked { name: model.name, table: definition, serving: serving_table, only };
         let mark = match self.whole_since() {
             Some(since) => copy::Mark::of(&self.read, model, serving, since).await?,
             None => None,
@@ -50,7 +51,7 @@ impl Auditor<'_> {
             Some(mark) => self.new_of_view(&mut view, &mut connection, (mark, now), repairs, report).await,
             None => {
                 let left = self.whole_view(&mut view, &mut connection, repairs, report).await?;
-                self.keep(&view, &mut connection, now.filter(|_| left == 0 && key.is_none())).await
+                self.keep(&view, &mut connection, now.filter(|_| left == 0 && only.is_none())).await
             }
         }
     }
@@ -65,7 +66,7 @@ impl Auditor<'_> {
     ) -> Result<usize, Failure> {
         let View { model, looked, audited, ref mut refold } = *view;
         let before = report.left();
-        if looked.key.is_none() {
+        if looked.only.is_none() {
             self.unfolded(model, looked, None, report).await?;
         }
         refold.log(audited.events.clone())?;
@@ -73,7 +74,7 @@ impl Auditor<'_> {
         if let Some(repairs) = repairs.as_deref_mut() {
             self.repair_rows(looked, &rows, &audited.rows, repairs, report).await?;
         }
-        let which = looked.key.map_or(Which::All, Which::Of);
+        let which = looked.only.map_or(Which::All, Which::Of);
         let documents = self.documents(model, looked, which, repairs, report).await?;
         report.add(model.name, rows, documents);
         Ok(report.left().saturating_sub(before))
