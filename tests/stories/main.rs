@@ -57,6 +57,7 @@ mod segments;
 mod setup;
 mod shape;
 mod shutdown;
+mod spans;
 mod subscriptions;
 mod times;
 mod topics;

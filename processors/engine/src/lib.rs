@@ -30,6 +30,7 @@ pub mod release;
 pub mod retry;
 mod role;
 pub mod sagas;
+pub mod spans;
 pub mod supervision;
 pub mod views;
 mod worker;

@@ -357,6 +357,21 @@ metric!(
 );
 
 metric!(
+    /// Spans that the collector of `otlp.endpoint` has taken.
+    ///
+    /// High: Nothing: it is throughput.
+    SPANS_EXPORTED: IntCounterVec =
+        register_int_counter_vec("millrace_spans_exported_total", "Spans exported", &[])
+);
+metric!(
+    /// Spans that were dropped: `queue`: there was no room for them, `exporter`: the collector did not take them.
+    ///
+    /// High: The collector of `otlp.endpoint` is away or slow; the log says which. Traces have gaps; nothing else suffers.
+    SPANS_DROPPED: IntCounterVec =
+        register_int_counter_vec("millrace_spans_dropped_total", "Spans dropped", &["why"])
+);
+
+metric!(
     /// Requests to the gateway, by route, method (GET, POST, other) and status.
     ///
     /// High: `401`, `403`: a client is configured wrongly, or guesses. `409`: as `millrace_decisions_total`. `429`: a client is

@@ -23,6 +23,7 @@ pub mod listener;
 pub mod moment;
 pub mod notify;
 pub mod observed;
+pub mod otlp;
 pub mod outage;
 pub mod outbox;
 pub mod pace;

@@ -43,6 +43,7 @@ use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::release;
 use crate::role::{Folded, Outcome, Role};
+use crate::spans;
 use crate::supervision::{self, Panic};
 use blocked::Blocked;
 use triage::{Triage, triage};
@@ -112,7 +113,7 @@ impl Retries {
         let (shown, behind) = self.separate_waiting(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
-            None => self.fold(connection, &shown).await?,
+            None => self.fold(connection, &shown, None).await?,
         };
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
@@ -137,7 +138,7 @@ impl Retries {
         connection: &mut PgConnection,
         batch: &[&Record],
     ) -> Result<Option<Settled>, WorkError> {
-        let folded = self.fold(connection, batch).await?;
+        let folded = self.fold(connection, batch, None).await?;
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
         if !outcomes.iter().all(Outcome::is_done) {
@@ -152,17 +153,27 @@ impl Retries {
         metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
     }
 
-    /// Folds a batch. A record whose bytes could not be fetched fails without being given to the role.
+    /// Folds a batch. A record whose bytes could not be fetched fails without being given to the role. Documents of drained records
+    /// are published `with` the batch that drains them.
     ///
     /// # Errors
     /// As [`Role::fold`]; [`WorkError::Faulty`] when the fold panics; [`WorkError::BuildTooOld`] when a record may be of a later
     /// release, and one is deployed.
-    pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+    pub async fn fold(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Record],
+        with: Option<&Place>,
+    ) -> Result<Folded, WorkError> {
         let read = read(batch);
-        let folded = match read.as_slice() {
+        let spans = spans::Batch::of(&read);
+        let mut folded = match read.as_slice() {
             [] => Folded::default(),
             read => self.fold_read(connection, read).await?,
         };
+        if let Some(spans) = spans {
+            folded = spans.folded(&*self.role, &read, with, folded);
+        }
         release::refuse_unknown(connection, folded.outcomes.iter().filter_map(Outcome::fault)).await?;
         Ok(Folded { outcomes: with_unread(batch, folded.outcomes), ..folded })
     }

@@ -236,7 +236,7 @@ impl<V: View> Role for RowRole<V> {
             let offset = batch.last().map_or(0, |last| last.offset + 1);
             documents.iter_mut().for_each(|document| document.version = offset);
         }
-        Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
+        Ok(Folded { outcomes: intake.outcomes, documents, ..Folded::default() })
     }
 
     async fn documents(
