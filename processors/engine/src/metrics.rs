@@ -463,6 +463,8 @@ mod tests {
         }
         STATE_CACHE.with_label_values(&["hits"]).inc();
         NOTIFICATIONS.with_label_values(&["taken"]).inc();
+        SPANS_EXPORTED.with_label_values::<&str>(&[]).inc();
+        SPANS_DROPPED.with_label_values(&["queue"]).inc();
         for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
             gauge.set(1);
         }
@@ -493,7 +495,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            43
+            45
         );
     }
 
