@@ -104,7 +104,7 @@ async fn names_what_it_has_written(instance: &Instance, spans: &[Received]) {
         "checkout CartCheckedOut → PlaceOrder",
         "commands PlaceOrder → OrderPlaced",
         "fulfilment OrderPlaced → ReserveStock",
-        "call payment → RecordPaymentAuthorised",
+        "call payment → AuthorisePayment",
     ] {
         assert!(writers.contains(expected), "{expected} is not among {writers:#?}");
     }
