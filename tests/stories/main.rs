@@ -34,6 +34,7 @@ mod handover;
 mod keys;
 mod kibana;
 mod links;
+mod mailed;
 mod migrations;
 mod notified;
 mod observed;

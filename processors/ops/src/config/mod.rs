@@ -202,7 +202,7 @@ impl Config {
             self.retention.problems(self.topics.command_retention),
             self.gateway.problems(),
             self.metrics.problems(),
-            self.notify.problems(self.metrics.interval.is_some()),
+            self.notify.problems(self.metrics.interval.is_some(), self.mail.url.is_some()),
             self.otlp.problems(),
         ];
         match problems.concat() {
