@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+mod certificates;
 pub mod config;
 pub mod contract;
 pub mod dead_letters;

@@ -60,7 +60,7 @@ impl<E: Effect> Caller<E> {
         let span = spans::Call::begin(E::NAME, leased.key, leased.attempt, &mut leased.cause);
         let (outcome, health, request) = self.tried(&leased, until).await;
         if let CallOutcome::GiveUp(GaveUp { reason, unknown }) = &outcome {
-            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
+            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, trace = leased.cause.traceparent.as_deref(), unknown, reason, "a call is given up");
         }
         self.settle(&leased, request.as_ref(), &outcome).await;
         if let Some(span) = span {

@@ -227,6 +227,7 @@ async fn settle<S: Saga>(
                     saga = S::NAME,
                     instance = timer.instance,
                     timer = timer.name,
+                    id = %timer.id,
                     reason = fault.message,
                     "a timer failed"
                 );

@@ -21,7 +21,7 @@ pub(crate) struct Call {
 impl Call {
     /// The call begins; the command that answers it belongs to its span.
     pub(crate) fn begin(effect: &'static str, key: Uuid, attempt: i32, cause: &mut Cause) -> Option<Self> {
-        let above = Context::sampled(cause.traceparent.as_deref()?)?;
+        let above = queue::sampled(cause.traceparent.as_deref()?)?;
         let own = above.below(&["call", &key.to_string(), &attempt.to_string()]);
         cause.traceparent = Some(own.header());
         Some(Self { above, own, effect, key, attempt, event: cause.id.clone(), began: SystemTime::now() })

@@ -2,7 +2,6 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::queue;
 use crate::envelope;
 
 /// The bit of the flags that says that the trace is sampled.
@@ -20,11 +19,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context of a header, if spans are recorded and it is sampled.
-    pub fn sampled(traceparent: &str) -> Option<Self> {
-        if !queue::is_on() {
-            return None;
-        }
+    /// The context of a header, if it is sampled.
+    pub(super) fn sampled(traceparent: &str) -> Option<Self> {
         Self::read(&envelope::trace(traceparent)?).filter(|context| context.flags & SAMPLED != 0)
     }
 

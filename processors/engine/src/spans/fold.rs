@@ -17,7 +17,7 @@ const LINKS_MAX: usize = 128;
 /// that of the record itself. `None` when it has none that is valid.
 pub(crate) fn continued(group: &Group, record: &Record) -> Option<String> {
     let given = record.header(envelope::TRACEPARENT)?;
-    match Context::sampled(given) {
+    match queue::sampled(given) {
         Some(above) => Some(own(group, record, &above).header()),
         None => envelope::trace(given),
     }
@@ -42,7 +42,7 @@ impl Batch {
         if !queue::is_on() {
             return None;
         }
-        let context = |record: &&Record| Context::sampled(record.header(envelope::TRACEPARENT)?);
+        let context = |record: &&Record| queue::sampled(record.header(envelope::TRACEPARENT)?);
         let sampled = records.iter().enumerate().filter_map(|(at, record)| Some((at, context(record)?)));
         let sampled: Vec<(usize, Context)> = sampled.collect();
         (!sampled.is_empty()).then(|| Self { began: SystemTime::now(), sampled })

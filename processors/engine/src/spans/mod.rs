@@ -17,7 +17,7 @@ mod unacknowledged;
 pub(crate) use call::Call;
 pub use context::Context;
 pub(crate) use fold::{Batch, continued};
-pub use queue::{Spans, dropped, exported, is_on, record, take};
+pub use queue::{Spans, dropped, exported, is_on, take};
 pub use request::Request;
 pub use span::{Kind, Moment, Span, Value};
 pub(crate) use timer::Timer;

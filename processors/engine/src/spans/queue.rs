@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use tokio::sync::mpsc;
 
-use super::Span;
+use super::{Context, Span};
 use crate::metrics;
 
 static QUEUE: OnceLock<mpsc::Sender<Span>> = OnceLock::new();
@@ -29,8 +29,13 @@ pub fn is_on() -> bool {
     QUEUE.get().is_some()
 }
 
+/// The context of a header, if spans are recorded and it is sampled.
+pub(super) fn sampled(traceparent: &str) -> Option<Context> {
+    if is_on() { Context::sampled(traceparent) } else { None }
+}
+
 /// Hands a span to the exporter; never waits.
-pub fn record(span: Span) {
+pub(super) fn record(span: Span) {
     let Some(queue) = QUEUE.get() else { return };
     if queue.try_send(span).is_err() {
         dropped("queue", 1);

@@ -19,7 +19,7 @@ impl Request {
             return None;
         }
         let (above, own) = match traceparent.filter(|text| crate::envelope::trace(text).is_some()) {
-            Some(given) => Context::sampled(given).map(|above| (Some(above.span), above.any_below()))?,
+            Some(given) => queue::sampled(given).map(|above| (Some(above.span), above.any_below()))?,
             None => (None, Context::new_trace()),
         };
         Some(Self { above, own, began: SystemTime::now() })

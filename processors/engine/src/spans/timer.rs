@@ -21,7 +21,7 @@ impl Timer {
         (timer, id): (&str, &str),
         first: Option<&str>,
     ) -> Option<Self> {
-        let above = Context::sampled(first?)?;
+        let above = queue::sampled(first?)?;
         let own = above.below(&["timer", saga, instance, id]);
         let name = format!("{saga} timer {timer}");
         Some(Self { above, own, name, instance: instance.to_owned(), began: SystemTime::now() })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use elasticsearch::cluster::ClusterHealthParts;
 use reqwest::Method;
 use tokio::time::timeout;
 
@@ -19,14 +20,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Reached(Option<Client>);
 
 impl Reached {
-    /// Asks Elasticsearch for its name.
+    /// Asks Elasticsearch for its health, as the node that answers knows it.
     pub(super) async fn elasticsearch(&mut self, config: &Config) -> Result<Vec<Figure>, Failure> {
         let client = match self.0.take() {
             Some(client) => client,
             None => Client::new(&config.elasticsearch)?,
         };
         let client = self.0.insert(client);
-        let asked = client.send(|client| async move { client.info().send().await });
+        let asked = client.send(|client| async move {
+            client.cluster().health(ClusterHealthParts::None).local(true).send().await
+        });
         let answer = timeout(ANSWER_WITHIN, asked).await;
         let silent = |_| Failure::unreachable(Service::Elasticsearch, &config.elasticsearch.url, SILENT);
         answer.map_err(silent)??.success().map(|_| Vec::new())
