@@ -1,6 +1,7 @@
 //! Checks each component and setting that an instance depends on, and says what to do about each finding.
 
 mod certificates;
+mod connect;
 mod elasticsearch;
 mod instance;
 mod kafka;
@@ -56,7 +57,8 @@ impl Finding {
 pub async fn examine(config: &Config) -> Vec<Finding> {
     let (write, read) =
         tokio::join!(postgres::check(config, Side::Write), postgres::check(config, Side::Read));
-    let (outbox, kafka) = tokio::join!(outbox::check(config), kafka::check(config));
+    let (outbox, kafka, connect) =
+        tokio::join!(outbox::check(config), kafka::check(config), connect::check(config));
     let (elasticsearch, instance, certificates) =
         tokio::join!(elasticsearch::check(config), instance::check(config), certificates::check(config));
     let parts = [
@@ -64,6 +66,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         of(postgres::part(Side::Read), read),
         of(outbox::PART, outbox),
         of(kafka::PART, kafka),
+        of(connect::PART, connect),
         of(elasticsearch::PART, elasticsearch),
         of(instance::PART, instance),
         certificates,

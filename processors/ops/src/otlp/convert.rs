@@ -27,7 +27,7 @@ pub(super) fn converted(span: Span) -> SpanData {
         dropped_attributes_count: 0,
         events: events(span.moments),
         links: links(&span.links, span.more_links),
-        status: span.failed.map_or(Status::Unset, |description| Status::error(description)),
+        status: span.failed.map_or(Status::Unset, Status::error),
         instrumentation_scope: InstrumentationScope::builder("millrace").build(),
     }
 }
