@@ -2,6 +2,7 @@
 
 use millrace_testkit::free_port;
 use millrace_tests::collector::{Collector, Received};
+use millrace_tests::eventually;
 
 use super::{Gateway, SHOP, registration, sent, settings};
 use crate::{beside_others, instance_with};
@@ -18,6 +19,11 @@ async fn a_request_is_a_span_between_its_caller_and_the_decision() {
     let instance = instance_with("gateway_traced", &[&settings(&receipts)[..], &own].concat()).await;
     let mut commands = instance.start_with(&["commands"], &[]);
     let mut gateway = Gateway::start(&instance, &[]).await;
+    eventually("the role `commands` answers the gateway", async || {
+        let (status, problem) = gateway.receipt(SHOP, "never-sent").await;
+        if status == 404 { Ok(()) } else { Err(problem.to_string()) }
+    })
+    .await;
     for (i, flags) in [(1, Some("01")), (2, Some("00")), (3, None)] {
         let key = format!("traced-{i}");
         let request = gateway.command(SHOP, &key, "RegisterCustomer", &registration(i));
