@@ -1,6 +1,8 @@
 //! A collector of OpenTelemetry: takes spans over HTTP, as protobuf, and keeps them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -8,13 +10,17 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use millrace_testkit::{Process, free_port};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::instance::Workshop;
+use crate::patience::eventually;
 
 /// A span that was received.
 #[derive(Debug, Clone)]
@@ -82,6 +88,53 @@ pub struct Collector {
     /// The address for `otlp.endpoint`.
     pub endpoint: String,
     taken: Arc<Mutex<Taken>>,
+}
+
+/// The OpenTelemetry Collector, which passes everything on to a [`Collector`].
+pub struct Official {
+    /// The address for `otlp.endpoint`.
+    pub endpoint: String,
+    process: Process,
+}
+
+impl Official {
+    /// `None` when there is no such program: `otelcol` on the PATH, or the variable OTELCOL.
+    pub async fn before(collector: &Collector, workshop: Workshop) -> Option<Self> {
+        let program = std::env::var("OTELCOL").unwrap_or_else(|_| "otelcol".to_owned());
+        Command::new(&program).arg("--version").output().ok()?;
+        let address = format!("127.0.0.1:{}", free_port().expect("a free port"));
+        let name = format!("otelcol-{}", uuid::Uuid::now_v7());
+        let [file, log] =
+            ["yaml", "log"].map(|kind| Path::new(workshop.folder).join(format!("{name}.{kind}")));
+        std::fs::write(&file, configuration(&address, &collector.endpoint)).expect("a configuration");
+        let mut command = Command::new(program);
+        command.arg("--config").arg(format!("file:{}", file.display()));
+        let process = Process::start("the collector", &mut command, &log).expect("the collector");
+        let official = Self { endpoint: format!("http://{address}"), process };
+        eventually("the collector listens", async || {
+            TcpStream::connect(&address).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        Some(official)
+    }
+
+    /// Ends it: it passes on what it has.
+    pub async fn ends(mut self) {
+        self.process.terminate().expect("a signal");
+        let status = self.process.ended().await;
+        assert!(status.success(), "{status}: {}", self.process.log_tail());
+    }
+}
+
+fn configuration(listen: &str, next: &str) -> String {
+    format!(
+        "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '{listen}' }} }} }} }}
+exporters: {{ otlphttp: {{ endpoint: '{next}', compression: none }} }}
+service:
+  telemetry: {{ metrics: {{ level: none }} }}
+  pipelines: {{ traces: {{ receivers: [otlp], exporters: [otlphttp] }} }}
+"
+    )
 }
 
 impl Collector {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_tests::collector::{Collector, Received};
+use millrace_tests::collector::{Collector, Official, Received};
 use millrace_tests::load::{add_product, command, customer, order, product, register};
 use millrace_tests::{Instance, becomes};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::fulfilment::{Shop, shop};
-use crate::{beside_others, instance_with};
+use crate::{WORKSHOP, beside_others, instance_with};
 
 /// The command whose trace is followed, by its number; `load::command` gives it a trace of its own.
 const CHECKED_OUT: usize = 90;
@@ -52,6 +52,30 @@ async fn a_checkout_is_one_trace_from_its_command_to_the_last_document() {
     checks_out(&shop).await;
     // What has not been sent by now is sent at the end.
     process.stops().await;
+    everything_was_received(&shop, &collector).await;
+    let instance = collector.resources().pop().expect("a resource");
+    assert_eq!(instance["service.name"], "millrace");
+    assert_eq!(instance["service.namespace"], shop.instance.name);
+    assert!(collector.tokens().iter().all(|token| token == "Bearer a-token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_of_opentelemetry_takes_and_passes_on_all_of_it() {
+    let _turn = beside_others().await;
+    let collector = Collector::start().await;
+    let Some(official) = Official::before(&collector, WORKSHOP).await else {
+        return println!("there is no otelcol, so nothing is sent to it; OTELCOL names another program");
+    };
+    let shop = shop("spans_official", &[("otlp.endpoint", official.endpoint.as_str())], &[]).await;
+    shop.stocked(1, &[5]).await;
+    let mut process = shop.open();
+    checks_out(&shop).await;
+    process.stops().await;
+    official.ends().await;
+    everything_was_received(&shop, &collector).await;
+}
+
+async fn everything_was_received(shop: &Shop, collector: &Collector) {
     let all = collector.spans();
     let spans: Vec<Received> = all.iter().filter(|span| span.trace == trace(CHECKED_OUT)).cloned().collect();
     is_one_tree(&spans);
@@ -60,10 +84,6 @@ async fn a_checkout_is_one_trace_from_its_command_to_the_last_document() {
     has_every_step_and_call(&shop.instance, &spans).await;
     is_linked_with_its_batches(&all, &spans);
     assert_eq!(all.iter().filter(|span| span.trace == trace(UNSAMPLED)).count(), 0, "it is not sampled");
-    let instance = collector.resources().pop().expect("a resource");
-    assert_eq!(instance["service.name"], "millrace");
-    assert_eq!(instance["service.namespace"], shop.instance.name);
-    assert!(collector.tokens().iter().all(|token| token == "Bearer a-token"));
 }
 
 /// One span is below the producer's, and each other one below another of the trace; none is there twice.

@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use futures::future::join_all;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslRef, SslVerifyMode};
 use openssl::x509::X509;
 
 use super::{Certificate, first_end};
@@ -110,9 +110,18 @@ fn chain(server: &Server, stream: TcpStream) -> Result<Vec<X509>, String> {
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(|error| error.to_string())?;
     builder.set_verify(SslVerifyMode::NONE);
     let client = builder.build().configure().map_err(|error| error.to_string())?.verify_hostname(false);
-    let session = client.connect(&server.host, stream).map_err(|error| error.to_string())?;
-    let chain = session.ssl().peer_cert_chain().into_iter().flatten();
-    Ok(chain.map(|certificate| certificate.to_owned()).collect())
+    match client.connect(&server.host, stream) {
+        Ok(session) => Ok(chain_of(session.ssl())),
+        // A server that wants a certificate of ours has shown its own by then.
+        Err(HandshakeError::Failure(failed)) if failed.ssl().peer_cert_chain().is_some() => {
+            Ok(chain_of(failed.ssl()))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn chain_of(session: &SslRef) -> Vec<X509> {
+    session.peer_cert_chain().into_iter().flatten().map(|certificate| certificate.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -120,17 +129,19 @@ mod tests {
     use std::net::TcpListener;
 
     use chrono::{TimeDelta, Utc};
-    use openssl::ssl::SslAcceptor;
+    use openssl::ssl::{SslAcceptor, SslVersion};
 
     use super::super::tests::certificate;
     use super::*;
 
-    /// A server with a certificate for so many days; one that is asked first waits for the request.
-    fn serve(days: u32, asks_first: bool) -> u16 {
+    /// A server with a certificate for so many days that wants one of its clients; one that is asked first waits for the request.
+    fn serve(days: u32, asks_first: bool, version: Option<SslVersion>) -> u16 {
         let (certificate, key) = certificate(days);
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
         builder.set_certificate(&certificate).unwrap();
         builder.set_private_key(&key).unwrap();
+        builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        builder.set_max_proto_version(version).unwrap();
         let (acceptor, listener) = (builder.build(), TcpListener::bind("127.0.0.1:0").unwrap());
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -148,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_tells_when_its_certificate_ends_and_one_that_is_away_nothing() {
-        let [registry, database] = [serve(5, false), serve(7, true)];
+        let [registry, database] = [serve(5, false, Some(SslVersion::TLS1_2)), serve(7, true, None)];
         let config = Config::with(&[
             format!("registry.url=https://127.0.0.1:{registry}"),
             format!("postgres.read.url=postgres://a@127.0.0.1:{database}/x?sslmode=require"),
