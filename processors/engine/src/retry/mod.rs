@@ -166,14 +166,10 @@ impl Retries {
         with: Option<&Place>,
     ) -> Result<Folded, WorkError> {
         let read = read(batch);
-        let spans = spans::Batch::of(&read);
-        let mut folded = match read.as_slice() {
+        let folded = match read.as_slice() {
             [] => Folded::default(),
-            read => self.fold_read(connection, read).await?,
+            read => spans::traced(&*self.role, read, with, self.fold_read(connection, read)).await?,
         };
-        if let Some(spans) = spans {
-            folded = spans.folded(&*self.role, &read, with, folded);
-        }
         release::refuse_unknown(connection, folded.outcomes.iter().filter_map(Outcome::fault)).await?;
         Ok(Folded { outcomes: with_unread(batch, folded.outcomes), ..folded })
     }

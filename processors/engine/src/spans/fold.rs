@@ -7,6 +7,7 @@ use millrace_store::{Group, Place};
 
 use super::{Context, Kind, Moment, Span, Value, queue, unacknowledged};
 use crate::envelope;
+use crate::error::WorkError;
 use crate::record::Record;
 use crate::role::{Folded, Outcome, Role};
 
@@ -29,8 +30,27 @@ fn own(group: &Group, record: &Record, above: &Context) -> Context {
     above.below(&[&group.own_name(), &record.topic, &place])
 }
 
+/// Folds a batch with the spans of its sampled records, which are recorded once it is committed. Documents of drained records are
+/// acknowledged with the batch that drains them, `with`.
+///
+/// # Errors
+/// Those of `folding`.
+pub(crate) async fn traced(
+    role: &dyn Role,
+    records: &[&Record],
+    with: Option<&Place>,
+    folding: impl Future<Output = Result<Folded, WorkError>>,
+) -> Result<Folded, WorkError> {
+    let batch = Batch::of(records);
+    let folded = folding.await?;
+    Ok(match batch {
+        Some(batch) => batch.folded(role, records, with, folded),
+        None => folded,
+    })
+}
+
 /// A batch that is about to be folded.
-pub(crate) struct Batch {
+struct Batch {
     began: SystemTime,
     /// Its sampled records: place in the batch and context.
     sampled: Vec<(usize, Context)>,
@@ -38,7 +58,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// `None` when no record is sampled.
-    pub(crate) fn of(records: &[&Record]) -> Option<Self> {
+    fn of(records: &[&Record]) -> Option<Self> {
         if !queue::is_on() {
             return None;
         }
@@ -48,15 +68,8 @@ impl Batch {
         (!sampled.is_empty()).then(|| Self { began: SystemTime::now(), sampled })
     }
 
-    /// Records the spans once the batch is committed. Documents of drained records are acknowledged with the batch that drained them,
-    /// `with`.
-    pub(crate) fn folded(
-        self,
-        role: &dyn Role,
-        records: &[&Record],
-        with: Option<&Place>,
-        folded: Folded,
-    ) -> Folded {
+    /// As [`traced`].
+    fn folded(self, role: &dyn Role, records: &[&Record], with: Option<&Place>, folded: Folded) -> Folded {
         let group = role.group();
         let mut made =
             Made { whole: Context::new_trace(), began: self.began, spans: Vec::new(), documents: Vec::new() };

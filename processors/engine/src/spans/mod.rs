@@ -16,7 +16,7 @@ mod unacknowledged;
 
 pub(crate) use call::Call;
 pub use context::Context;
-pub(crate) use fold::{Batch, continued};
+pub(crate) use fold::{continued, traced};
 pub use queue::{Spans, dropped, exported, is_on, take};
 pub use request::Request;
 pub use span::{Kind, Moment, Span, Value};
