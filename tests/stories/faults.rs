@@ -147,7 +147,7 @@ async fn postgres_keeps_little_wal(instance: &Instance) {
     becomes(&instance.write, lost, 1).await;
 }
 
-async fn stops(connector: &str) {
+pub(crate) async fn stops(connector: &str) {
     connect(Method::PUT, &format!("{connector}/stop")).await;
     eventually("the connector has stopped", async || {
         let status = connect(Method::GET, &format!("{connector}/status")).await;

@@ -57,7 +57,7 @@ async fn looks(process: &Process) -> Result<usize, String> {
 }
 
 async fn all_is_known_and_nothing_late(instance: &Instance, process: &Process) {
-    process.reports("millrace_observed_success", &[], 9.0).await;
+    process.reports("millrace_observed_success", &[], 11.0).await;
     let lag = |name| (name, vec![("group", instance.group("customers"))]);
     let nothing = [
         lag("millrace_lag_records"),

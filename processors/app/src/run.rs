@@ -11,6 +11,7 @@ mod members;
 mod metrics_page;
 mod observer;
 mod pruner;
+mod spans;
 mod webhooks;
 
 use std::cmp::Ordering;
@@ -98,6 +99,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
         return run_gateway(config).await;
     }
     let roles = Roles::new(config)?;
+    let sending = spans::send(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (idle, probed_idle) = watch::channel(Vec::new());
     let [write, read] = roles.databases();
@@ -137,6 +139,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
             "some groups or requests did not end in time; batches are applied again after the next start"
         );
     }
+    sending.end().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -144,6 +147,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
 /// Runs the role `gateway` alone, which needs no database but that of its queries; after the signal it answers the requests under way.
 async fn run_gateway(config: &Config) -> Result<(), Failure> {
     gateway::expect_configured(config)?;
+    let sending = spans::send(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (_, idle) = watch::channel(Vec::new());
     let probed = Probed { databases: Vec::new(), restarts, idle, stop: stop.clone() };
@@ -156,6 +160,7 @@ async fn run_gateway(config: &Config) -> Result<(), Failure> {
     if tokio::time::timeout(STOP_TIMEOUT, served.ended()).await.is_err() {
         tracing::warn!("some requests were not answered in time");
     }
+    sending.end().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -32,6 +32,7 @@ pub(crate) async fn write(
         attempts,
         code = fault.code,
         reason = fault.message,
+        id = record.header(envelope::ID),
         trace = record.header(envelope::TRACEPARENT),
         "dead letter"
     );

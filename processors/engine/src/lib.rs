@@ -33,6 +33,7 @@ pub mod retry;
 mod role;
 pub mod sagas;
 mod sequence;
+pub mod spans;
 pub mod supervision;
 pub mod views;
 mod worker;

@@ -1,5 +1,7 @@
 //! Roles: what differs between workers.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use millrace_store::Group;
 use sqlx::PgConnection;
@@ -20,6 +22,9 @@ pub struct Folded {
     pub documents: Vec<Document>,
     /// Fills caches; called only after the commit is confirmed.
     pub remember: Option<Box<dyn FnOnce() + Send>>,
+    /// What became of records, by their places in the batch, for their spans: with it a record that was applied without a note has no
+    /// span, and without it all have one.
+    pub noted: Option<BTreeMap<usize, String>>,
 }
 
 /// Folds batches of one group's records.

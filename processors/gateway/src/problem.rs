@@ -96,6 +96,11 @@ impl Problem {
         self
     }
 
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -109,15 +114,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (urn, Kind(status, _, title)) = (self.kind.urn(), self.kind);
+        let (code, urn, Kind(status, _, title)) = (self.status(), self.kind.urn(), self.kind);
         let mut body = json!({
             "type": urn, "title": title, "status": status, "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
             members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, body.to_string()).into_response();
+        let mut response = (code, body.to_string()).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.headers);
         response

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+mod certificates;
 pub mod config;
 pub mod contract;
 pub mod customer;
@@ -24,6 +25,7 @@ pub mod listener;
 pub mod moment;
 pub mod notify;
 pub mod observed;
+pub mod otlp;
 pub mod outage;
 pub mod outbox;
 pub mod pace;

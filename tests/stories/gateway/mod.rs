@@ -2,6 +2,7 @@
 
 mod processes;
 mod queries;
+mod traced;
 
 use std::collections::BTreeSet;
 

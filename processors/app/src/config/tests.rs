@@ -259,7 +259,7 @@ fn old_names_lead_to_every_setting_once() {
     ]);
     renamed.sort_unstable();
     let of_later = |name: &&str| {
-        ["retention.", "gateway.", "notify."].iter().any(|start| name.starts_with(start))
+        ["retention.", "gateway.", "notify.", "otlp."].iter().any(|start| name.starts_with(start))
             || name.contains(".access.")
     };
     let names = names().filter(|name| !of_later(name));

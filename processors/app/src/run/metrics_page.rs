@@ -28,6 +28,10 @@ timers, calls, the auditor) once a minute.
 
 const OF_A_PROCESS: &str = "Every process exports these for its own work; sum them over all processes.\n";
 
+/// The files of `engine/src/metrics/`, in the order of the page.
+const SUBJECTS: [&str; 8] =
+    ["records", "commands", "reactions", "retries", "documents", "process", "operations", "gateway"];
+
 /// A family of the engine, from the source.
 #[derive(Debug, Default)]
 struct Metric {
@@ -42,10 +46,12 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The families of `engine/src/metrics.rs`, in its order.
+/// The families of `engine/src/metrics/`, by subject.
 fn of_the_engine() -> Vec<Metric> {
-    let source = std::fs::read_to_string(workspace().join("processors/engine/src/metrics.rs")).unwrap();
-    let blocks = source.split("\nmetric!(\n").skip(1);
+    let folder = workspace().join("processors/engine/src/metrics");
+    let source = |subject: &&str| std::fs::read_to_string(folder.join(format!("{subject}.rs"))).unwrap();
+    let sources: String = SUBJECTS.iter().map(source).collect();
+    let blocks = sources.split("\nmetric!(\n").skip(1);
     blocks.map(|block| metric(block.split_once("\n);").unwrap().0)).collect()
 }
 
@@ -95,7 +101,7 @@ fn rows(metrics: &[Metric]) -> String {
 
 fn page() -> String {
     let note = format!(
-        "Generated from `processors/ops/src/observed/family.rs` and `processors/engine/src/metrics.rs` by `{AGAIN}`."
+        "Generated from `processors/ops/src/observed/family.rs` and `processors/engine/src/metrics/` by `{AGAIN}`."
     );
     format!(
         "# Metrics\n\n{HEAD}\n{note}\n\n## Of the namespace\n\n{OF_THE_NAMESPACE}\n{}\n## Of a process\n\n{OF_A_PROCESS}\n{}",
@@ -123,4 +129,6 @@ fn every_family_says_what_it_means_and_what_to_do() {
     }
     let names: BTreeSet<&str> = all.iter().map(|metric| metric.name.as_str()).collect();
     assert_eq!(names.len(), all.len(), "each once");
+    let files = std::fs::read_dir(workspace().join("processors/engine/src/metrics")).unwrap().count();
+    assert_eq!(files, SUBJECTS.len() + 1, "all files but mod.rs are on the page");
 }

@@ -47,20 +47,22 @@ pub(super) fn observe(
     let attend = move || {
         let (seen, shown) = watch::channel(Seen::default());
         let looked = || again_and_again(&config, &latest, &seen, every);
-        let told = || tell(&config, shown.clone());
-        runtime.block_on(async {
-            let both = async {
-                tokio::join!(
-                    restarted("observer", &restarts, &stop, looked),
-                    restarted("notifier", &restarts, &stop, told)
-                )
-            };
-            stop.run_until_cancelled(both).await;
-        });
+        runtime.spawn(notify(config.clone(), restarts.clone(), stop.clone(), shown));
+        runtime.block_on(stop.run_until_cancelled(restarted("observer", &restarts, &stop, looked)));
         runtime.shutdown_background();
     };
     std::thread::Builder::new().name("observer".to_owned()).spawn(attend).map_err(cannot)?;
     Ok(())
+}
+
+/// A task of its own: the observer blocks while Kafka is away, and a request would be given up and sent again meanwhile.
+async fn notify(
+    config: Arc<Config>,
+    restarts: Restarts,
+    stop: CancellationToken,
+    shown: watch::Receiver<Seen>,
+) {
+    restarted("notifier", &restarts, &stop, || tell(&config, shown.clone())).await;
 }
 
 /// Tells operators what has changed. A receiver that does not answer delays nothing but this.

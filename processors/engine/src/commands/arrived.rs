@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_domain::Context;
 use millrace_schemas::{Message as _, WriterSchema};
+use millrace_store::Group;
 
 use super::identity::{Fingerprint, Identity};
 use crate::envelope;
@@ -11,6 +12,7 @@ use crate::metrics;
 use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
 use crate::registry::Registry;
+use crate::spans;
 
 /// A decoded command.
 pub(super) struct Arrived<'b, C: Context> {
@@ -21,19 +23,22 @@ pub(super) struct Arrived<'b, C: Context> {
     pub(super) fingerprint: Fingerprint,
     pub(super) command: C::Command,
     pub(super) occurred_at: DateTime<Utc>,
+    /// The header `traceparent` of what follows from it.
+    pub(super) traceparent: Option<String>,
 }
 
 /// Decodes a batch. Records that are not commands of this context fail; later records of a key whose failed record may still be
 /// decoded wait; the others count as applied.
 pub(super) async fn decode<'b, C: Context>(
     registry: &Registry,
+    group: &Group,
     batch: &[&'b Record],
 ) -> Result<(Vec<Arrived<'b, C>>, Vec<Outcome>), WorkError> {
     let (mut arrived, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     let mut stuck = Stuck::default();
     for (place, record) in batch.iter().copied().enumerate() {
         let opened = registry.open(record.value.as_deref()).await?;
-        outcomes.push(match opened.and_then(|(writer, body)| one(place, record, &writer, body)) {
+        outcomes.push(match opened.and_then(|(writer, body)| one((group, place), record, &writer, body)) {
             Ok(_) if stuck.contains(record) => Outcome::Waits,
             Ok(command) => {
                 arrived.push(command);
@@ -46,7 +51,7 @@ pub(super) async fn decode<'b, C: Context>(
 }
 
 fn one<'b, C: Context>(
-    place: usize,
+    (group, place): (&Group, usize),
     record: &'b Record,
     writer: &WriterSchema,
     body: &[u8],
@@ -60,7 +65,8 @@ fn one<'b, C: Context>(
     let canonical = command.encode()?;
     let fingerprint = Fingerprint::of((writer.full_name(), body), (command.full_name(), &canonical));
     let occurred_at = envelope::occurred_at(record)?;
-    Ok(Arrived { place, record, identity, fingerprint, command, occurred_at })
+    let traceparent = spans::continued(group, record);
+    Ok(Arrived { place, record, identity, fingerprint, command, occurred_at, traceparent })
 }
 
 /// A command keeps the order of its key field, whatever its Kafka key: producers may send no key, another key, or use another

@@ -1,6 +1,6 @@
 //! Deciding a batch in memory: pure and in order; each command is decided on the states after the commands before it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use millrace_domain::{Context, Emitted, References, Rejection, Streams};
 use millrace_schemas::{CommandRejected, Kind, Message as _, encode_record};
@@ -12,12 +12,15 @@ use crate::envelope;
 use crate::error::Fault;
 use crate::outbox::{Cause, OutboxRow, SchemaIds, payload};
 use crate::outcome::Outcome;
+use crate::spans;
 
 /// The results of a batch of commands.
 #[derive(Default)]
 pub(super) struct Decided {
     pub(super) outbox: Vec<OutboxRow>,
     pub(super) receipts: Vec<Receipt>,
+    /// The answers, for spans.
+    pub(super) noted: Option<BTreeMap<usize, String>>,
 }
 
 /// Decides every command of a batch, in order. After a failed command that may still succeed, later commands of its key wait.
@@ -53,6 +56,10 @@ impl Decided {
     fn add<C: Context>(&mut self, arrived: &Arrived<'_, C>, (receipt, rows): (Receipt, Vec<OutboxRow>)) {
         let trace = arrived.record.header(envelope::TRACEPARENT);
         tracing::debug!(trace, command = receipt.identity.id, status = receipt.status.as_str(), "decided");
+        if spans::is_on() {
+            let answer = receipt.code.unwrap_or(receipt.status.as_str());
+            self.noted.get_or_insert_default().insert(arrived.place, answer.to_owned());
+        }
         self.receipts.push(receipt);
         self.outbox.extend(rows);
     }
@@ -176,7 +183,7 @@ fn row<C: Context>(
     let cause = Cause {
         id: arrived.identity.id.clone(),
         correlation_id: Some(conversation.to_owned()),
-        traceparent: arrived.record.header(envelope::TRACEPARENT).and_then(envelope::trace),
+        traceparent: arrived.traceparent.clone(),
         occurred_at: Some(arrived.occurred_at),
     };
     let id = arrived.identity.derive(name);
@@ -233,6 +240,7 @@ mod tests {
             fingerprint: Fingerprint::stored(Vec::new()),
             command,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
+            traceparent: None,
         }
     }
 

@@ -100,7 +100,8 @@ impl<C: Context> Role for Commands<C> {
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let received_at = Utc::now();
         let ids = self.schema_ids().await?;
-        let (arrived, mut outcomes) = arrived::decode::<C>(&self.shared.registry, batch).await?;
+        let (arrived, mut outcomes) =
+            arrived::decode::<C>(&self.shared.registry, &self.shared.group, batch).await?;
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
         let (fresh, died) = ledger::fresh(connection, &self.shared.group, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
@@ -115,6 +116,7 @@ impl<C: Context> Role for Commands<C> {
             outcomes,
             documents: Vec::new(),
             remember: Some(self.remember(stored, decided.receipts, received_at)),
+            noted: decided.noted,
         })
     }
 

@@ -18,6 +18,7 @@ use crate::failpoints::{self, broken, mechanism};
 use crate::metrics;
 use crate::outbox::{self, OutboxRow, SchemaIds};
 use crate::reason::Reason;
+use crate::spans;
 
 /// The time of a lease beyond the timeouts of its calls, for writing the answer.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -55,12 +56,17 @@ impl<E: Effect> Caller<E> {
 
     /// One attempt at a call, from the lease to the ledger.
     #[tracing::instrument(level = "debug", name = "call", skip_all, fields(effect = E::NAME, key = %leased.key, event = leased.cause.id))]
-    pub(super) async fn attempt(&self, leased: Leased, until: Instant) -> Health {
+    pub(super) async fn attempt(&self, mut leased: Leased, until: Instant) -> Health {
+        let span = spans::Call::begin(E::NAME, leased.key, leased.attempt, &mut leased.cause);
         let (outcome, health, request) = self.tried(&leased, until).await;
         if let CallOutcome::GiveUp(GaveUp { reason, unknown }) = &outcome {
-            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, unknown, reason, "a call is given up");
+            tracing::warn!(effect = E::NAME, key = %leased.key, event = leased.cause.id, trace = leased.cause.traceparent.as_deref(), unknown, reason, "a call is given up");
         }
         self.settle(&leased, request.as_ref(), &outcome).await;
+        if let Some(span) = span {
+            let (outcome, reason) = outcome.told();
+            span.end(outcome, reason);
+        }
         health
     }
 

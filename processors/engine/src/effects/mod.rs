@@ -12,6 +12,7 @@ mod policy;
 mod provider;
 mod webhook_outcome;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
+use crate::spans;
 use crate::views::intake;
 
 /// The UUID namespace of all keys of calls.
@@ -82,18 +84,18 @@ impl<E: Effect> EffectRole<E> {
         Self { shared, group, effect: std::marker::PhantomData }
     }
 
-    fn asked(&self, event: &Recorded) -> Result<Option<Asked>, Fault> {
+    fn asked(&self, event: &Recorded, record: Option<&&Record>) -> Result<Option<Asked>, Fault> {
         let Some(request) = E::request(event) else { return Ok(None) };
         let request = serde_json::to_string(&request);
         let request = request.map_err(|error| Fault::hopeless("unwritable", error.to_string()))?;
-        let Recorded { id, correlation_id, traceparent, .. } = event;
+        let Recorded { id, correlation_id, .. } = event;
         Ok(Some(Asked {
             key: key(&self.group.id, id),
             place: place(event),
             request,
             event_id: id.clone(),
             correlation_id: correlation_id.clone(),
-            traceparent: traceparent.clone(),
+            traceparent: record.and_then(|record| spans::continued(&self.group, record)),
         }))
     }
 }
@@ -129,9 +131,13 @@ impl<E: Effect> Role for EffectRole<E> {
         }
         events.retain(|(at, _)| outcomes.get(*at) == Some(&Outcome::Applied));
         let (mut calls, mut superfluous) = (Vec::new(), Vec::new());
+        let mut noted = BTreeMap::new();
         for (at, event) in &events {
-            match self.asked(event) {
-                Ok(asked) => calls.extend(asked),
+            match self.asked(event, batch.get(*at)) {
+                Ok(asked) => {
+                    noted.extend(asked.iter().map(|asked| (*at, asked.key.to_string())));
+                    calls.extend(asked);
+                }
                 Err(fault) => {
                     if let Some(outcome) = outcomes.get_mut(*at) {
                         *outcome = Outcome::Failed(fault);
@@ -144,7 +150,8 @@ impl<E: Effect> Role for EffectRole<E> {
         effect::withdraw(connection, E::NAME, &superfluous).await?;
         let wake = self.shared.wake.clone();
         let remember = move || wake.send_replace(());
-        Ok(Folded { outcomes, remember: Some(Box::new(remember)), ..Folded::default() })
+        let noted = Some(noted);
+        Ok(Folded { outcomes, remember: Some(Box::new(remember)), noted, ..Folded::default() })
     }
 
     fn forget(&self) {}

@@ -46,6 +46,17 @@ pub(super) enum CallOutcome<A> {
     Later { unknown: bool, error: String },
 }
 
+impl<A> CallOutcome<A> {
+    /// Its name, and why there is no answer.
+    pub(super) fn told(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Answered(_) => ("answered", None),
+            Self::GiveUp(GaveUp { reason, .. }) => ("gave up", Some(reason)),
+            Self::Later { error, .. } => ("later", Some(error)),
+        }
+    }
+}
+
 impl Known {
     /// The first action of an attempt. A call with an unknown outcome is never simply made again.
     pub(super) fn next(&self, limits: &Limits) -> Next {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::offsets::Claim;
+use crate::spans;
 
 /// The publisher's mark of a claimed partition: the offset below which Elasticsearch has acknowledged every document, and the part
 /// of it that is recorded in Postgres.
@@ -54,6 +55,9 @@ impl Mark {
 
     pub(super) fn acknowledge(&self, to: i64) {
         self.acknowledged.fetch_max(to, Ordering::Relaxed);
+        if spans::is_on() {
+            spans::acknowledged(&self.claim(), to);
+        }
     }
 
     /// The `published` offset in Postgres is now `to`.
@@ -64,6 +68,15 @@ impl Mark {
     /// Whether an offset is recorded in Postgres.
     pub(super) fn is_recorded(&self, to: i64) -> bool {
         to <= self.recorded.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Mark {
+    /// Documents that were not acknowledged are published by the next claim, maybe in another process.
+    fn drop(&mut self) {
+        if spans::is_on() {
+            spans::given_back(&self.claim());
+        }
     }
 }
 

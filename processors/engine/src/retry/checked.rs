@@ -7,6 +7,7 @@ use crate::error::WorkError;
 use crate::outcome::Outcome;
 use crate::record::Record;
 use crate::sequence::{Decoded, Intake};
+use crate::spans;
 
 impl Retries {
     /// Decodes the records of a role with a sequence check; `None` when one of them fails.
@@ -38,7 +39,7 @@ impl Retries {
         intake: Intake,
     ) -> Result<Option<Settled>, WorkError> {
         let Some(role) = self.role.sequenced() else { return self.settle_plain(connection, batch).await };
-        let folded = unless_it_panics("fold", role.fold_checked(connection, intake)).await?;
-        Ok(self.plain(folded))
+        let folding = unless_it_panics("fold", role.fold_checked(connection, intake));
+        Ok(self.plain(spans::traced(&*self.role, batch, None, folding).await?))
     }
 }

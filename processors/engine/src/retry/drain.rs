@@ -128,7 +128,7 @@ impl Retries {
                 continue;
             }
             let waiting: Vec<&Record> = waiting.iter().collect();
-            let outcomes = self.fold_what_postgres_takes(connection, &waiting, settled).await?;
+            let outcomes = self.fold_what_postgres_takes(connection, &waiting, at, settled).await?;
             let done = waiting.iter().copied().zip(&outcomes).filter(|(_, outcome)| outcome.is_done());
             let done: Vec<&Record> = done.map(|(record, _)| record).collect();
             self.release(connection, &done, at).await?;
@@ -162,13 +162,14 @@ impl Retries {
         &self,
         connection: &mut PgConnection,
         waiting: &[&Record],
+        at: &Place,
         settled: &mut Settled,
     ) -> Result<Vec<Outcome>, WorkError> {
         let mut shown = waiting.len();
         loop {
             let part = waiting.get(..shown).unwrap_or_default();
             let mut savepoint = connection.begin().await?;
-            match self.fold(&mut savepoint, part).await {
+            match self.fold(&mut savepoint, part, Some(at)).await {
                 Ok(folded) => {
                     savepoint.commit().await?;
                     return Ok(settled.take(folded));

@@ -45,6 +45,7 @@ use crate::producer::{Copier, Delivery};
 use crate::record::{Header, Record};
 use crate::release;
 use crate::role::{Folded, Role};
+use crate::spans;
 use crate::supervision::{self, Panic};
 use blocked::Blocked;
 use triage::{Triage, triage};
@@ -114,7 +115,7 @@ impl Retries {
         let (shown, behind) = self.separate_waiting(batch, &blocked);
         let folded = match refused {
             Some(fault) => Folded { outcomes: vec![Outcome::Failed(fault.clone())], ..Folded::default() },
-            None => self.fold(connection, &shown).await?,
+            None => self.fold(connection, &shown, None).await?,
         };
         let mut settled = Settled::default();
         let outcomes = settled.take(folded);
@@ -139,7 +140,7 @@ impl Retries {
         connection: &mut PgConnection,
         batch: &[&Record],
     ) -> Result<Option<Settled>, WorkError> {
-        Ok(self.plain(self.fold(connection, batch).await?))
+        Ok(self.plain(self.fold(connection, batch, None).await?))
     }
 
     /// `None` when a record does not simply apply.
@@ -155,16 +156,22 @@ impl Retries {
         metrics::of_group(&metrics::DUPLICATES, self.role.group()).inc_by(duplicates as u64);
     }
 
-    /// Folds a batch. A record whose bytes could not be fetched fails without being given to the role.
+    /// Folds a batch. A record whose bytes could not be fetched fails without being given to the role. Documents of drained records
+    /// are published `with` the batch that drains them.
     ///
     /// # Errors
     /// As [`Role::fold`]; [`WorkError::Faulty`] when the fold panics; [`WorkError::BuildTooOld`] when a record may be of a later
     /// release, and one is deployed.
-    pub async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
+    pub async fn fold(
+        &self,
+        connection: &mut PgConnection,
+        batch: &[&Record],
+        with: Option<&Place>,
+    ) -> Result<Folded, WorkError> {
         let read = read(batch);
         let folded = match read.as_slice() {
             [] => Folded::default(),
-            read => self.fold_read(connection, read).await?,
+            read => spans::traced(&*self.role, read, with, self.fold_read(connection, read)).await?,
         };
         release::refuse_unknown(connection, folded.outcomes.iter().filter_map(Outcome::fault)).await?;
         Ok(Folded { outcomes: with_unread(batch, folded.outcomes), ..folded })

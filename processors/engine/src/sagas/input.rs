@@ -151,7 +151,6 @@ fn addressed<S: Saga>(shared: &Shared, record: &Record, what: What) -> Result<Op
     let foreign =
         matches!(&what, What::Rejection(rejection) if rejection.command_source != shared.namespace.source());
     let input = if foreign { None } else { Received::to::<S>(id, what) };
-    let (correlation_id, traceparent) = (header(envelope::CORRELATION_ID), header(envelope::TRACEPARENT));
-    let own_source = Some(shared.namespace.source());
-    Ok(input.map(|input| Received { correlation_id, traceparent, own_source, ..input }))
+    let (correlation_id, own_source) = (header(envelope::CORRELATION_ID), Some(shared.namespace.source()));
+    Ok(input.map(|input| Received { correlation_id, own_source, ..input }))
 }

@@ -33,6 +33,7 @@ use crate::outcome::{Outcome, Stuck};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
+use crate::spans;
 use input::Received;
 use instance::{Instance, Reacted};
 
@@ -162,7 +163,11 @@ impl<S: Saga> Role for SagaRole<S> {
         let ids = self.schema_ids().await?;
         let mut inputs = Vec::with_capacity(batch.len());
         for record in batch {
-            inputs.push(input::decode::<S>(&self.shared, record).await?);
+            let mut input = input::decode::<S>(&self.shared, record).await?;
+            if let Ok(Some(input)) = &mut input {
+                input.traceparent = spans::continued(&self.group, record);
+            }
+            inputs.push(input);
         }
         let ours: Vec<&Received> = inputs.iter().flatten().flatten().collect();
         let names: Vec<&str> = ours.iter().map(|input| input.instance.as_str()).collect();
@@ -181,6 +186,7 @@ impl<S: Saga> Role for SagaRole<S> {
             outcome.unwrap_or_else(|fault| stuck.failed(record, fault))
         });
         let outcomes = outcomes.collect();
+        let noted = spans::is_on().then(|| noted(&inputs, &instances));
         let standings: Vec<&'static str> =
             instances.values().flat_map(|one| one.steps.iter().map(|step| step.standing)).collect();
         self.save(connection, instances).await?;
@@ -189,10 +195,23 @@ impl<S: Saga> Role for SagaRole<S> {
                 metrics::SAGA_STEPS.with_label_values(&[S::NAME, standing]).inc();
             }
         };
-        Ok(Folded { outcomes, remember: Some(Box::new(remember)), ..Folded::default() })
+        Ok(Folded { outcomes, remember: Some(Box::new(remember)), noted, ..Folded::default() })
     }
 
     fn forget(&self) {}
+}
+
+/// The standings after the steps of a batch, by the places of their inputs.
+fn noted<S: Saga>(
+    inputs: &[Result<Option<Received>, Fault>],
+    instances: &Instances<S>,
+) -> BTreeMap<usize, String> {
+    let step = |input: &Received| {
+        let taken = &instances.get(&input.instance)?.steps;
+        Some(taken.iter().find(|step| step.input_id == input.id)?.standing.to_owned())
+    };
+    let received = inputs.iter().enumerate();
+    received.filter_map(|(at, input)| Some((at, step(input.as_ref().ok()?.as_ref()?)?))).collect()
 }
 
 /// Gives a record to its instance.

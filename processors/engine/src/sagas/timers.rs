@@ -21,6 +21,7 @@ use crate::error::{Fault, WorkError};
 use crate::failpoints;
 use crate::metrics;
 use crate::release::release;
+use crate::spans;
 use crate::supervision::caught_at_once;
 
 /// Timers of a transaction, at most.
@@ -123,12 +124,14 @@ impl<S: Saga> SagaRole<S> {
         saga::mark_sent(&mut transaction, S::NAME, &names).await?;
         let slot = self.shared.namespace.outbox();
         on_their_way.extend(saga::not_carried(&mut transaction, S::NAME, &names, &slot).await?);
-        let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids));
+        let mut spans = Vec::new();
+        let fates = due.iter().map(|timer| fate(timer, &mut instances, &on_their_way, ids, &mut spans));
         let fates: Vec<Fate> = fates.collect();
         settle::<S>(&mut transaction, &due, &fates, &self.shared.timers).await?;
         self.save(&mut transaction, instances).await?;
         failpoints::pass(failpoints::BEFORE_COMMIT);
         transaction.commit().await?;
+        spans.into_iter().for_each(spans::Timer::end);
         Ok(due.len())
     }
 
@@ -176,6 +179,7 @@ fn fate<S: Saga>(
     instances: &mut Instances<S>,
     on_their_way: &HashSet<String>,
     ids: &crate::outbox::SchemaIds,
+    spans: &mut Vec<spans::Timer>,
 ) -> Fate {
     if on_their_way.contains(&timer.instance) {
         return Fate::PutOff;
@@ -183,9 +187,15 @@ fn fate<S: Saga>(
     // A timer without an instance is dropped.
     let Some(instance) = instances.get_mut(&timer.instance) else { return Fate::Fired };
     // The saga is called before the instance is changed, so that a panic changes nothing.
-    let input = Received::timer(&timer.instance, &timer.name, timer.id, timer.now);
+    let mut input = Received::timer(&timer.instance, &timer.name, timer.id, timer.now);
+    let set = (timer.name.as_str(), &*timer.id.to_string());
+    let span = spans::Timer::begin(S::NAME, &timer.instance, set, instance.traceparent.as_deref());
+    input.traceparent = span.as_ref().map(spans::Timer::header);
     match caught_at_once("timer", || instance.react(&input, ids)) {
-        Ok(Ok(_)) => Fate::Fired,
+        Ok(Ok(_)) => {
+            spans.extend(span);
+            Fate::Fired
+        }
         Ok(Err(fault)) => Fate::Failed(fault),
         Err(panic) => Fate::Failed(Fault::panicked(&panic)),
     }
@@ -217,6 +227,7 @@ async fn settle<S: Saga>(
                     saga = S::NAME,
                     instance = timer.instance,
                     timer = timer.name,
+                    id = %timer.id,
                     reason = fault.message,
                     "a timer failed"
                 );

@@ -74,7 +74,7 @@ impl<L: Log> Role for LogRole<L> {
         let Shared { registry, namespace, .. } = &self.shared;
         let (decoded, outcomes) = intake::decode(registry, namespace, batch).await?;
         let documents = documents::<L>(registry, batch, &decoded).await?;
-        Ok(Folded { outcomes, documents, remember: None })
+        Ok(Folded { outcomes, documents, ..Folded::default() })
     }
 
     async fn documents(

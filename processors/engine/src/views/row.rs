@@ -286,6 +286,6 @@ impl<V: View> Sequenced for RowRole<V> {
             documents = self.create(connection, &mut intake, &mut keys).await?;
         }
         documents.extend(self.change(connection, &mut intake, &keys).await?);
-        Ok(Folded { outcomes: intake.outcomes, documents, remember: None })
+        Ok(Folded { outcomes: intake.outcomes, documents, ..Folded::default() })
     }
 }

@@ -9,6 +9,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use axum::{Extension, Json};
+use millrace_engine::spans;
 use millrace_ops::contract;
 use millrace_ops::send::{Acknowledged, Command, Unfit, Unsent};
 use millrace_schemas::Definition;
@@ -47,13 +48,36 @@ pub(super) async fn send(
     let definition = allowed(&gateway, &client, &type_)?;
     let id = idempotency_key(request.headers())?;
     expect_json(request.headers())?;
-    let (waits, traceparent) = (wait(request.headers(), gateway.wait_max()), traceparent(request.headers()));
+    let (waits, given) = (wait(request.headers(), gateway.wait_max()), traceparent(request.headers()));
     let data = body(request).await?;
+    let span = spans::Request::begin(given.as_deref());
+    let traceparent = span.as_ref().map(spans::Request::header).or(given);
     let command = Command::new(definition.full_name, &client.name, &id, data).traced(traceparent.as_deref());
+    let answer = sent(&gateway, command, Named { client: &client, id, definition }, waits).await;
+    if let Some(span) = span {
+        let status = answer.as_ref().map_or_else(|problem| problem.status(), Response::status);
+        span.end(format!("POST {}", definition.full_name), &client.name, status.as_u16());
+    }
+    answer
+}
+
+/// Who sends a command, its id and its type.
+struct Named<'c> {
+    client: &'c Client,
+    id: String,
+    definition: &'static Definition,
+}
+
+async fn sent(
+    gateway: &Gateway,
+    command: Command,
+    Named { client, id, definition }: Named<'_>,
+    waits: Option<Duration>,
+) -> Result<Response, Problem> {
     let acknowledged = gateway.sender.send(command).await.map_err(unsent)?;
     let sent = Sent { source: client.name.clone(), id, definition, acknowledged };
     let answer = match waits {
-        Some(within) => sent.awaited(&gateway, within).await?,
+        Some(within) => sent.awaited(gateway, within).await?,
         None => sent.under_way(),
     };
     let applied = waits.map(|within| (PREFERENCE_APPLIED, format!("wait={}", within.as_secs())));

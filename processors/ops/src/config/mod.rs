@@ -14,6 +14,7 @@ mod logging;
 mod mail;
 mod metrics;
 mod notify;
+mod otlp;
 mod payment;
 mod postgres;
 mod processing;
@@ -46,6 +47,7 @@ pub use logging::{LogFormat, Logging};
 pub use mail::Mail;
 pub use metrics::Metrics;
 pub use notify::Notify;
+pub use otlp::Otlp;
 pub use payment::Payment;
 pub use postgres::{Database, Postgres};
 pub use processing::Processing;
@@ -104,6 +106,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Notifications of errors, for operators without Prometheus.
     pub notify: Notify,
+    /// Traces for OpenTelemetry.
+    pub otlp: Otlp,
     /// Logging.
     pub logging: Logging,
 }
@@ -132,6 +136,7 @@ impl Default for Config {
             gateway: Gateway::default(),
             metrics: Metrics::default(),
             notify: Notify::default(),
+            otlp: Otlp::default(),
             logging: Logging::default(),
         }
     }
@@ -174,6 +179,7 @@ impl Config {
             mail: self.mail.with_password()?,
             gateway: self.gateway.with_secrets()?,
             notify: self.notify.with_secrets()?,
+            otlp: self.otlp.with_secrets()?,
             ..self
         })
     }
@@ -196,7 +202,8 @@ impl Config {
             self.retention.problems(self.topics.command_retention),
             self.gateway.problems(),
             self.metrics.problems(),
-            self.notify.problems(self.metrics.interval.is_some()),
+            self.notify.problems(self.metrics.interval.is_some(), self.mail.url.is_some()),
+            self.otlp.problems(),
         ];
         match problems.concat() {
             none if none.is_empty() => Ok(self),

@@ -21,7 +21,9 @@ pub struct Notify {
     /// differences, a lost slot, outages, and the end of each. Without it no error is told. One process of the namespace sends; it
     /// needs `metrics.interval`.
     pub url: Option<Address>,
-    /// The bearer token of these requests.
+    /// The address of a person who is told the same by mail, with the server of `mail.url`.
+    pub mail: Option<String>,
+    /// The bearer token of requests to `notify.url`.
     #[serde_as(as = "Option<Hidden>")]
     pub token: Option<SecretString>,
     /// A file with the token.
@@ -37,7 +39,7 @@ pub struct Notify {
 impl Default for Notify {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
-        Self { url: None, token: None, token_file: None, interval: minute, outage_after: minute }
+        Self { url: None, mail: None, token: None, token_file: None, interval: minute, outage_after: minute }
     }
 }
 
@@ -47,10 +49,13 @@ impl Notify {
         Ok(self)
     }
 
-    pub(super) fn problems(&self, is_observed: bool) -> Vec<String> {
-        let blind = (self.url.is_some() && !is_observed)
-            .then(|| "notify.url needs metrics.interval: what is not queried cannot be told".to_owned());
+    pub(super) fn problems(&self, is_observed: bool, has_server: bool) -> Vec<String> {
+        let configured = self.url.is_some() || self.mail.is_some();
+        let blind = (configured && !is_observed).then(|| {
+            "notify.url and notify.mail need metrics.interval: what is not queried cannot be told".to_owned()
+        });
+        let unsent = (self.mail.is_some() && !has_server).then(|| "notify.mail needs mail.url".to_owned());
         let often = at_least("notify.interval", self.interval, Duration::from_millis(100));
-        [blind, often].into_iter().flatten().collect()
+        [blind, unsent, often].into_iter().flatten().collect()
     }
 }

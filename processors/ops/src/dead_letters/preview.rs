@@ -161,7 +161,7 @@ async fn outcome(
     connection: &mut PgConnection,
     (id, record): (Id, &Record),
 ) -> Result<Preview, WorkError> {
-    let outcome = retries.fold(connection, &[record]).await?.outcomes.pop();
+    let outcome = retries.fold(connection, &[record], None).await?.outcomes.pop();
     Ok(match outcome {
         Some(Folded::Applied) => {
             let documents = retries.role.documents(connection, &[record]).await?;

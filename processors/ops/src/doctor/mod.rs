@@ -1,5 +1,7 @@
 //! Checks each component and setting that an instance depends on, and says what to do about each finding.
 
+mod certificates;
+mod connect;
 mod elasticsearch;
 mod instance;
 mod kafka;
@@ -55,15 +57,19 @@ impl Finding {
 pub async fn examine(config: &Config) -> Vec<Finding> {
     let (write, read) =
         tokio::join!(postgres::check(config, Side::Write), postgres::check(config, Side::Read));
-    let (outbox, kafka) = tokio::join!(outbox::check(config), kafka::check(config));
-    let (elasticsearch, instance) = tokio::join!(elasticsearch::check(config), instance::check(config));
+    let (outbox, kafka, connect) =
+        tokio::join!(outbox::check(config), kafka::check(config), connect::check(config));
+    let (elasticsearch, instance, certificates) =
+        tokio::join!(elasticsearch::check(config), instance::check(config), certificates::check(config));
     let parts = [
         of(postgres::part(Side::Write), write),
         of(postgres::part(Side::Read), read),
         of(outbox::PART, outbox),
         of(kafka::PART, kafka),
+        of(connect::PART, connect),
         of(elasticsearch::PART, elasticsearch),
         of(instance::PART, instance),
+        certificates,
     ];
     let mut found: Vec<Finding> = parts.into_iter().flatten().collect();
     found.sort_by_key(|finding| std::cmp::Reverse(finding.level));

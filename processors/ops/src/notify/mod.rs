@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use millrace_engine::metrics;
 use millrace_store::notified::Notified;
 use millrace_store::{effect, notified};
 use serde_json::Value;
@@ -25,7 +24,7 @@ use crate::observed::Figure;
 use crate::postgres::Database;
 use changes::Changes;
 use problem::{Problem, WRITE_AWAY};
-use receiver::Receiver;
+use receiver::Receivers;
 
 /// Calls that were given up within this time are told.
 const GIVEN_UP_WITHIN: TimeDelta = TimeDelta::days(1);
@@ -46,37 +45,26 @@ pub enum Seen {
 pub struct Notifier<'c> {
     config: &'c Config,
     write: Database,
-    receiver: Receiver,
+    receivers: Receivers,
     /// When outages of now were first seen.
     outages: BTreeMap<String, Instant>,
-    /// Since when this process is the one that looks, as far as is known.
-    looks_since: Option<Instant>,
+    /// Whether this process is the one that looks, as far as is known.
+    looks: bool,
     /// The outage of the write database, which cannot be written there: since when, and whether it was told.
     away: Option<(DateTime<Utc>, bool)>,
     told_at: Option<Instant>,
-    /// Whether the last message was not taken.
-    fails: bool,
 }
 
 impl<'c> Notifier<'c> {
-    /// `None` without `notify.url`.
+    /// `None` without `notify.url` and `notify.mail`.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a URL cannot be used.
     pub fn new(config: &'c Config) -> Result<Option<Self>, Failure> {
-        let Some(receiver) = Receiver::new(&config.notify)? else { return Ok(None) };
+        let Some(receivers) = Receivers::new(config)? else { return Ok(None) };
         let write = Database::of(config, Side::Write)?;
         let outages = BTreeMap::new();
-        Ok(Some(Self {
-            config,
-            write,
-            receiver,
-            outages,
-            looks_since: None,
-            away: None,
-            told_at: None,
-            fails: false,
-        }))
+        Ok(Some(Self { config, write, receivers, outages, looks: false, away: None, told_at: None }))
     }
 
     /// Tells what has changed, if it is time to. What is not told now is told later.
@@ -84,15 +72,16 @@ impl<'c> Notifier<'c> {
         if self.told_at.is_some_and(|told| told.elapsed() < self.config.notify.interval) {
             return;
         }
+        self.receivers.catch_up().await;
         let done = match seen {
-            Seen::Away if self.looks_since.is_some() => self.tell_away().await,
+            Seen::Away if self.looks => self.tell_away().await,
             Seen::Away => Ok(()),
             Seen::Elsewhere => {
-                self.looks_since = None;
+                self.looks = false;
                 self.tell_back().await
             }
             Seen::Figures(figures) => {
-                self.looks_since.get_or_insert_with(Instant::now);
+                self.looks = true;
                 match self.tell_back().await {
                     // One message an interval.
                     Ok(())
@@ -138,7 +127,7 @@ impl<'c> Notifier<'c> {
     async fn tell_changes(&mut self, figures: &[Figure]) -> Result<(), Failure> {
         let (now, write) = (Utc::now(), self.write.clone());
         let fail = |error| write.failure(error);
-        let mut problems = problem::of(figures, &metrics::outages(), now);
+        let mut problems = problem::of(figures, now);
         let asked = async {
             let given_up = effect::given_up(&write.pool, now - GIVEN_UP_WITHIN).await?;
             Ok((given_up, notified::all(&write.pool).await?))
@@ -146,19 +135,12 @@ impl<'c> Notifier<'c> {
         let (given_up, told) = write.in_time(async { asked.await.map_err(fail) }).await?;
         self.keep_lasting(&mut problems, &told);
         problems.extend(given_up.iter().map(problem::given_up));
-        let changes = Changes::of(&told, &problems, |name| self.would_show(figures, name), now);
+        let changes = Changes::of(&told, &problems, |name| problem::would_show(figures, name), now);
         if !changes.is_quiet() && !self.send(&changes).await {
             return Ok(());
         }
         let written = async { remember(&write, &changes, now).await.map_err(fail) };
         write.in_time(written).await
-    }
-
-    /// Whether a problem would be among those of now: workers need a while to notice what another process has told.
-    fn would_show(&self, figures: &[Figure], name: &str) -> bool {
-        let has_looked =
-            self.looks_since.is_some_and(|since| since.elapsed() > self.config.notify.outage_after);
-        problem::would_show(figures, name) && (has_looked || !problem::is_noticed_by_workers(name))
     }
 
     /// Leaves out outages that may end by themselves soon, but for those that were told.
@@ -172,22 +154,11 @@ impl<'c> Notifier<'c> {
         problems.retain(|Problem { name, .. }| self.outages.get(name).is_none_or(lasts) || is_told(name));
     }
 
-    /// Whether the receiver has taken a message. When it does not, everything is told later.
+    /// Whether a receiver has taken a message. When none does, everything is told later.
     async fn send(&mut self, changes: &Changes<'_>) -> bool {
         let body: Value = message::of(&self.config.namespace.to_string(), changes, Utc::now());
         self.told_at = Some(Instant::now());
-        let sent = self.receiver.send(&body).await;
-        let outcome = if sent.is_ok() { "taken" } else { "failed" };
-        metrics::NOTIFICATIONS.with_label_values(&[outcome]).inc();
-        match sent {
-            Err(why) if !self.fails => {
-                tracing::warn!(why, "notify.url does not take a notification; it is sent again")
-            }
-            Ok(()) if self.fails => tracing::info!("notify.url takes notifications again"),
-            _ => {}
-        }
-        self.fails = outcome == "failed";
-        !self.fails
+        self.receivers.send(&body).await
     }
 
     /// The time between two looks at what has changed.

@@ -10,14 +10,14 @@ use crate::observed::Figure;
 /// As the alert MillraceAuditBehind.
 const AUDIT_BEHIND: TimeDelta = TimeDelta::hours(2);
 /// The parts of the metrics whose failure is an outage of one component, and what that is called.
-const COMPONENTS: [(&str, &str); 4] = [
+const COMPONENTS: [(&str, &str); 6] = [
     ("write", "the write database"),
     ("read", "the read database"),
     ("kafka", "Kafka"),
     ("connect", "Kafka Connect"),
+    ("elasticsearch", "Elasticsearch"),
+    ("registry", "the registry"),
 ];
-/// What workers wait for beside those.
-const WAITED_FOR: [&str; 2] = ["elasticsearch", "registry"];
 
 /// The name of the outage of the write database.
 pub(super) const WRITE_AWAY: &str = "outage: the write database";
@@ -48,14 +48,9 @@ impl Problem {
     }
 }
 
-/// The problems that the metrics show, and what workers of this process wait for.
-pub(super) fn of(figures: &[Figure], waited_for: &[String], now: DateTime<Utc>) -> Vec<Problem> {
-    let waited_for = waited_for.iter().filter(|one| WAITED_FOR.contains(&one.as_str()));
-    figures
-        .iter()
-        .filter_map(|figure| of_figure(figure, now))
-        .chain(waited_for.map(|one| Problem::outage(one)))
-        .collect()
+/// The problems that the metrics show.
+pub(super) fn of(figures: &[Figure], now: DateTime<Utc>) -> Vec<Problem> {
+    figures.iter().filter_map(|figure| of_figure(figure, now)).collect()
 }
 
 fn of_figure(Figure { family, labels, value }: &Figure, now: DateTime<Utc>) -> Option<Problem> {
@@ -124,11 +119,6 @@ pub(super) fn given_up(GivenUp { effect, count, context, stream }: &GivenUp) -> 
     Problem::new(format!("given up: {effect}"), *count, summary, &command)
 }
 
-/// Whether a problem is one that workers of a process notice, and the metrics of the namespace do not show.
-pub(super) fn is_noticed_by_workers(name: &str) -> bool {
-    name.strip_prefix("outage: ").is_some_and(|component| WAITED_FOR.contains(&component))
-}
-
 /// Whether the metrics would show a problem, if there was one: unknown is not over.
 pub(super) fn would_show(figures: &[Figure], name: &str) -> bool {
     let known: BTreeSet<&str> = figures
@@ -157,9 +147,8 @@ mod tests {
         Figure { family, labels: labels.iter().map(ToString::to_string).collect(), value }
     }
 
-    fn names(figures: &[Figure], waited_for: &[&str]) -> Vec<String> {
-        let waited_for: Vec<String> = waited_for.iter().map(ToString::to_string).collect();
-        of(figures, &waited_for, Utc::now()).into_iter().map(|problem| problem.name).collect()
+    fn names(figures: &[Figure]) -> Vec<String> {
+        of(figures, Utc::now()).into_iter().map(|problem| problem.name).collect()
     }
 
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970")]
@@ -177,6 +166,7 @@ mod tests {
             figure("millrace_connector_state", &["running"], 0.0),
             figure(verified, &["orders"], hours_ago(3)),
             figure("millrace_observed_success", &["kafka"], 0.0),
+            figure("millrace_observed_success", &["elasticsearch"], 0.0),
         ];
         let found = [
             "dead letters: shop.orders undecodable",
@@ -185,9 +175,9 @@ mod tests {
             "connector",
             "audit: orders",
             "outage: Kafka",
-            "outage: elasticsearch",
+            "outage: Elasticsearch",
         ];
-        assert_eq!(names(&wrong, &["elasticsearch", "postgres"]), found);
+        assert_eq!(names(&wrong), found);
         let right = [
             figure("millrace_sagas_stuck", &["fulfilment"], 0.0),
             figure("millrace_slot_wal_status", &["reserved"], 1.0),
@@ -199,7 +189,7 @@ mod tests {
             // Its cause is told.
             figure("millrace_observed_success", &["outbox"], 0.0),
         ];
-        assert_eq!(names(&right, &[]), [""; 0]);
+        assert_eq!(names(&right), [""; 0]);
     }
 
     #[test]

@@ -143,8 +143,11 @@ families! {
     VERIFIED = "millrace_audit_verified_timestamp_seconds" ["what"]
         "When the auditor last found no difference in a view, in `topics` or in `commands`, in seconds since 1970. Absent when `audit.interval` is `never`.",
         "Should be recent. If not, `millrace verify` shows what differs; `millrace_audit_failures_total` and the log show why the auditor cannot compare.";
+    CERTIFICATE = "millrace_certificate_end_timestamp_seconds" ["setting"]
+        "When a certificate ends, in seconds since 1970: those in files, and those that servers show. Absent without TLS.",
+        "Should be weeks away. Replace the certificate of the setting; `millrace doctor --all` lists all of them.";
     SUCCESS = "millrace_observed_success" ["part"]
-        "1 when the last query for a part of these metrics succeeded. At 0 the metrics of that part are absent: unknown, not zero.",
+        "1 when the last query for a part of these metrics succeeded. At 0 the metrics of that part are absent: unknown, not zero. `elasticsearch` and `registry` have no other metrics: 0 says that they do not answer.",
         "Should be 1. The log of the process that exports it names the component that does not answer.";
     TIMESTAMP = "millrace_observed_timestamp_seconds" ["part"]
         "When the last query for a part of these metrics succeeded, in seconds since 1970.",

@@ -7,6 +7,7 @@ mod family;
 mod figures;
 mod locks;
 mod queries;
+mod reached;
 mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::status::{lag, services};
 use carried::{Outbox, Uncarried};
 use family::{number, seconds_since};
 use queries::Queries;
+use reached::Reached;
 use slow::Slow;
 
 pub use family::{ALL, Family, Figure};
@@ -50,6 +52,7 @@ pub struct Observer<'c> {
     outbox: Outbox,
     slow: Slow,
     queries: Queries,
+    reached: Reached,
     /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
     /// The parts whose last query failed.
@@ -64,8 +67,8 @@ impl<'c> Observer<'c> {
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (outbox, slow, queries) = (Outbox::default(), Slow::default(), Queries::of(config));
-        let (answered, unknown) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, write, read, lease: None, outbox, slow, queries, answered, unknown })
+        let (reached, answered, unknown) = (Reached::default(), BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, write, read, lease: None, outbox, slow, queries, reached, answered, unknown })
     }
 
     /// Queries once. A part that does not answer has no figures, and its success metric is 0.
@@ -105,14 +108,16 @@ impl<'c> Observer<'c> {
     }
 
     async fn ask(&mut self, lease: &mut PgConnection) -> Answers {
-        let Self { config, write, read, outbox, slow, .. } = self;
-        let (facts_written, facts_read, slot, connector, rebuilds, locks) = tokio::join!(
+        let Self { config, write, read, outbox, slow, reached, .. } = self;
+        let (facts_written, facts_read, slot, connector, rebuilds, locks, elasticsearch, registry) = tokio::join!(
             write.in_time(databases::facts(write)),
             read.in_time(databases::facts(read)),
             write.in_time(databases::slot(config, write)),
             services::connector(config, write),
             read.in_time(rebuilds(config, read)),
             locks::look(write, read),
+            reached.elasticsearch(config),
+            reached::registry(config),
         );
         let uncarried = outbox.look(config, write, lease).await;
         let both = (&facts_written, &facts_read);
@@ -129,6 +134,8 @@ impl<'c> Observer<'c> {
             ("connect", connector.map(|connector| figures::of_connector(connector.as_ref()))),
             ("rebuilds", rebuilds),
             ("locks", locks),
+            ("elasticsearch", elasticsearch),
+            ("registry", registry),
             ("work", work),
         ]
     }

@@ -9,6 +9,7 @@ use millrace_store::{saga_timer, verified};
 
 use super::family::{self, Figure, number, seconds_since};
 use super::figures;
+use crate::certificates;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout;
@@ -59,9 +60,18 @@ async fn ask(config: &Config, write: &Database, read: &Database) -> Result<Vec<F
         write.in_time(overdue(config, write)),
         verified_at(config, write, read),
         async { Ok(figures::of_retentions(&lag::retentions(config).await)) },
+        async { Ok(certificates(config).await) },
     )?;
-    let (under_way, stuck, overdue, verified, retentions) = found;
-    Ok([under_way, stuck, overdue, verified, retentions].concat())
+    let (under_way, stuck, overdue, verified, retentions, certificates) = found;
+    Ok([under_way, stuck, overdue, verified, retentions, certificates].concat())
+}
+
+/// When certificates end; what cannot be read is a finding of `millrace doctor`.
+async fn certificates(config: &Config) -> Vec<Figure> {
+    let all = certificates::all(config).await;
+    let known =
+        all.iter().filter_map(|certificate| Some((&certificate.setting, certificate.ends.as_ref().ok()?)));
+    known.map(|(setting, end)| family::CERTIFICATE.is([setting], number(end.timestamp()))).collect()
 }
 
 /// The number of instances of each saga that need an operator.

@@ -34,7 +34,7 @@ enum Tls {
 }
 
 /// The configured server.
-pub(super) struct MailServer {
+pub(crate) struct MailServer {
     host: String,
     port: u16,
     tls: Tls,
@@ -46,7 +46,7 @@ pub(super) struct MailServer {
 
 impl MailServer {
     /// `None` when none is configured.
-    pub(super) fn new(mail: &config::Mail, call_timeout: Duration) -> Result<Option<Self>, Failure> {
+    pub(crate) fn new(mail: &config::Mail, call_timeout: Duration) -> Result<Option<Self>, Failure> {
         let Some(address) = &mail.url else { return Ok(None) };
         let from = mail.from.as_deref().unwrap_or_default();
         let from = from.parse().map_err(|_| {

@@ -1,7 +1,7 @@
 //! The configured external systems: the provider of each effect.
 
 mod audience;
-mod mail;
+pub(crate) mod mail;
 mod payment;
 mod service;
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! The receiver of notifications, over HTTP.
 
+use async_trait::async_trait;
 use reqwest::{Client, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
+use super::Receiver;
 use crate::address::Address;
 use crate::config::Notify;
 use crate::failure::Failure;
 use crate::http::{TIMEOUT, innermost};
 
 /// The configured receiver.
-pub(super) struct Receiver {
+pub(super) struct Http {
     client: Client,
     address: Address,
     token: Option<SecretString>,
 }
 
-impl Receiver {
+impl Http {
     /// `None` when none is configured.
     ///
     /// # Errors
@@ -37,9 +39,16 @@ impl Receiver {
         let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;
         Ok(Some(Self { client, address, token: notify.token.clone() }))
     }
+}
 
-    /// Sends a message; the error is for the log, and has neither token nor URL, whose path may be secret.
-    pub(super) async fn send(&self, message: &Value) -> Result<(), String> {
+#[async_trait]
+impl Receiver for Http {
+    fn setting(&self) -> &'static str {
+        "notify.url"
+    }
+
+    /// The error has neither token nor URL, whose path may be secret.
+    async fn send(&self, message: &Value) -> Result<(), String> {
         let request = self.client.post(self.address.url().clone()).json(message);
         let request = match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
