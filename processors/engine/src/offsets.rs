@@ -240,8 +240,8 @@ impl<'c> Step<'c> {
 /// [`WorkError::Fenced`] when another worker has claimed one of them or has moved its offset, [`WorkError::Paused`] when `steps` has
 /// one partition and its pause point is below `to`.
 pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> Result<(), WorkError> {
-    match (advance_moved(connection, steps).await?.len(), steps) {
-        (moved, _) if moved == steps.len() || broken(mechanism::FENCE) => Ok(()),
+    match (not_made(connection, steps).await?.as_slice(), steps) {
+        ([], _) => Ok(()),
         (_, [Step { claim, .. }]) => {
             let at = claim.at();
             let paused = consumer_offset::pause_point(connection, at, claim.epoch, claim.applied).await?;
@@ -251,33 +251,18 @@ pub(crate) async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -
     }
 }
 
-/// As [`advance`], for partitions of several groups, given by group. Returns the places of the groups of which a partition was not
-/// moved; then the transaction must be rolled back.
+/// As [`advance`], for partitions of several groups. Returns the places of the steps that could not be made; if there are any, the
+/// transaction must be rolled back.
 ///
 /// # Errors
 /// [`WorkError`].
-pub(crate) async fn advance_groups(
-    connection: &mut PgConnection,
-    groups: &[Vec<Step<'_>>],
-) -> Result<Vec<usize>, WorkError> {
-    let moved = advance_moved(connection, &groups.concat()).await?;
-    let is_fenced = |steps: &[Step<'_>]| {
-        let of_group = |step: &Step<'_>, (id, generation): &(String, i32)| {
-            step.claim.group.id == *id && step.claim.group.generation == *generation
-        };
-        let moved = |first| moved.iter().filter(|group| of_group(first, group)).count();
-        steps.first().is_some_and(|first| moved(first) < steps.len()) && !broken(mechanism::FENCE)
-    };
-    Ok(groups.iter().enumerate().filter(|(_, steps)| is_fenced(steps)).map(|(place, _)| place).collect())
-}
-
-/// The groups of the partitions that were moved.
-async fn advance_moved(
+pub(crate) async fn not_made(
     connection: &mut PgConnection,
     steps: &[Step<'_>],
-) -> Result<Vec<(String, i32)>, WorkError> {
+) -> Result<Vec<usize>, WorkError> {
     let rows: Vec<consumer_offset::Step<'_>> = steps.iter().map(Step::row).collect();
-    Ok(timed("offsets advance", consumer_offset::advance(connection, &rows)).await?)
+    let not_made = timed("offsets advance", consumer_offset::advance(connection, &rows)).await?;
+    Ok(if broken(mechanism::FENCE) { Vec::new() } else { not_made })
 }
 
 /// An error when no row has the claim's epoch.

@@ -86,6 +86,9 @@ pub struct Key<'k> {
 /// # Errors
 /// Database errors, as of every function here.
 pub async fn load(connection: &mut PgConnection, keys: &[Key<'_>]) -> sqlx::Result<Vec<Option<(i64, Row)>>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let load = bind_columns!(sqlx::query_as(LOAD), keys, key =>
         key.group, key.generation, key.context, key.stream
     );

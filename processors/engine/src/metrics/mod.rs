@@ -99,7 +99,7 @@ mod tests {
         for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
             of_group(histogram, &group).observe(1.0);
         }
-        BATCH_GROUPS.observe(1.0);
+        BATCH_GROUPS.with_label_values(&["read"]).observe(1.0);
         STATE_CACHE.with_label_values(&["hits"]).inc();
         NOTIFICATIONS.with_label_values(&["taken"]).inc();
         SPANS_EXPORTED.with_label_values::<&str>(&[]).inc();

@@ -230,12 +230,7 @@ impl<V: View> Role for RowRole<V> {
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let intake = intake::take(connection, &self.shared, &self.group, batch).await?;
-        let mut folded = self.fold_checked(connection, intake).await?;
-        if broken(mechanism::ROW_VERSION) {
-            let offset = batch.last().map_or(0, |last| last.offset + 1);
-            folded.documents.iter_mut().for_each(|document| document.version = offset);
-        }
-        Ok(folded)
+        self.fold_checked(connection, intake).await
     }
 
     async fn documents(

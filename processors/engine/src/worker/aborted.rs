@@ -155,6 +155,12 @@ pub(super) fn aborted_together(group: &Group, error: &WorkError) {
     tracing::warn!(group = %group.own_name(), why, %reason, "batch aborted");
 }
 
+/// Counts that a group has left a joint batch, which was not committed with it or was slow because of it.
+pub(super) fn left(group: &Group) {
+    count(group, "joint");
+    tracing::debug!(group = %group.own_name(), "left the joint batches for a while");
+}
+
 fn count(group: &Group, why: &str) {
     let labels = [group.id.as_str(), &group.generation.to_string(), why];
     metrics::BATCHES_ABORTED.with_label_values(&labels).inc();

@@ -265,11 +265,15 @@ fn by_role(topics: Vec<OfTopic<'_>>) -> Vec<Vec<OfTopic<'_>>> {
 pub(super) fn remember(
     group: &Group,
     batches: &[&[Record]],
-    settled: Settled,
+    mut settled: Settled,
     started: Instant,
 ) -> Vec<Document> {
     for remember in settled.remember {
         remember();
+    }
+    if failpoints::broken(failpoints::mechanism::ROW_VERSION) {
+        let offset = batches.iter().filter_map(|batch| batch.last()).map(|last| last.offset + 1).max();
+        settled.documents.iter_mut().for_each(|document| document.version = offset.unwrap_or_default());
     }
     let records: usize = batches.iter().map(|batch| batch.len()).sum();
     metrics::of_group(&metrics::RECORDS, group).inc_by(records as u64);

@@ -20,8 +20,10 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use self::attempt::{Divided, Folded, Part, attempt};
+use super::BATCH_BYTES_MAX;
+use super::aborted::left;
 use super::batch::{Ended, Moved, Share, committed, new_in_order, publish, together};
-use crate::concurrency::ConcurrencyLimit;
+use crate::concurrency::{ConcurrencyLimit, Permit};
 use crate::database::Pool;
 use crate::elastic::Document;
 use crate::error::WorkError;
@@ -33,7 +35,7 @@ use crate::supervision::caught;
 
 /// A group with more records than this has its batch to itself: it gains little, and the others would wait for it.
 const RECORDS_OF_A_GROUP_MAX: usize = 128;
-/// Records in a joint batch, at most, beside those of its last group.
+/// Records in a joint batch, at most, beside those of its last group; its bytes are bounded likewise.
 const RECORDS_MAX: usize = 1_024;
 /// How many batches a group has to itself after it has left a joint batch.
 const ALONE_FOR: usize = 64;
@@ -48,8 +50,11 @@ pub struct Joint(Arc<Inner>);
 
 struct Inner {
     pool: Pool,
+    side: &'static str,
     /// One joint batch runs at a time; a further one when it takes long.
-    lane: ConcurrencyLimit,
+    limit: ConcurrencyLimit,
+    /// Held while the next one is gathered, so that none is gathered twice.
+    gathering: tokio::sync::Mutex<()>,
     linger: Linger,
     waiting: Mutex<Vec<Request>>,
     /// Closed once the groups of the last joint batch have taken their results.
@@ -105,8 +110,9 @@ impl Seat {
             && self.alone_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err()
     }
 
-    fn leave(&self) {
+    fn leave(&self, shares: &[Share]) {
         self.alone_for.store(ALONE_FOR, Ordering::Relaxed);
+        shares.first().into_iter().for_each(|share| left(&share.worker.claim.group));
     }
 
     /// Applies records of source partitions of one role in the next joint batch, or as [`together`] if that is not committed.
@@ -115,18 +121,22 @@ impl Seat {
         if shares.is_empty() {
             return (ended, None);
         }
+        let watch = shares.first().map(|share| share.worker.watch.clone());
         let (more, returning) = match self.joint.commit(Part(shares)).await {
             Some(Answer::Committed(committed)) => self.finish(*committed).await,
             Some(Answer::Left { part: Part(shares), .. }) if broken(mechanism::JOINT_BATCH) => {
                 (shares.into_iter().map(|share| Ended::Done(share.worker)).collect(), None)
             }
             Some(Answer::Left { part: Part(shares), is_reason }) => {
-                is_reason.then(|| self.leave());
+                is_reason.then(|| self.leave(&shares));
                 let permit = self.joint.0.pool.permit().await;
                 (together(shares, permit).await, None)
             }
-            // The runtime ends.
-            None => (Vec::new(), None),
+            // Its task has ended, and the shares with it: the member joins again. Or the runtime ends.
+            None => {
+                watch.iter().for_each(|watch| watch.leave().cancel());
+                (Vec::new(), None)
+            }
         };
         ended.extend(more);
         (ended, returning)
@@ -136,7 +146,7 @@ impl Seat {
     async fn finish(&self, committed_part: Committed) -> (Vec<Ended>, Option<Returning>) {
         let Committed { part: Part(mut shares), moved, settled, started, is_slow, returning } =
             committed_part;
-        is_slow.then(|| self.leave());
+        is_slow.then(|| self.leave(&shares));
         let documents = committed(&mut shares, &moved, settled, started);
         let returning = publish_beside(&shares, documents, returning).await;
         (shares.into_iter().map(|share| Ended::Done(share.worker)).collect(), returning)
@@ -159,10 +169,11 @@ async fn publish_beside(
 }
 
 impl Joint {
-    /// The joint batches of groups that write this database; they begin at least `linger` apart.
-    pub fn new(pool: Pool, linger: Duration) -> Self {
-        let (lane, linger) = (ConcurrencyLimit::new(1), Linger::new(linger));
-        Self(Arc::new(Inner { pool, lane, linger, waiting: Mutex::default(), returning: Mutex::default() }))
+    /// The joint batches of groups that write this database, whose name for metrics is `side`; they begin at least `linger` apart.
+    pub fn new(pool: Pool, side: &'static str, linger: Duration) -> Self {
+        let (limit, linger) = (ConcurrencyLimit::new(1), Linger::new(linger));
+        let (gathering, waiting, returning) = Default::default();
+        Self(Arc::new(Inner { pool, side, limit, gathering, linger, waiting, returning }))
     }
 
     /// Waits until the next joint batch has or has not committed a part; `None` when the runtime ends. The first that waits leads.
@@ -172,7 +183,7 @@ impl Joint {
         tokio::select! {
             biased;
             answer = &mut answered => return answer.ok(),
-            permit = self.0.lane.permit() => {
+            permit = self.0.limit.permit() => {
                 let joint = self.clone();
                 // A task of its own, since the other groups need its end although this one may be stopped.
                 tokio::spawn(async move {
@@ -185,13 +196,7 @@ impl Joint {
     }
 
     async fn lead(&self) {
-        let before = locked(&self.0.returning).take();
-        if let Some(mut before) = before {
-            let _ = timeout(RETURN_WITHIN, before.recv()).await;
-        }
-        self.0.linger.pass().await;
-        let permit = self.0.pool.permit().await;
-        let mut requests = self.take();
+        let (mut requests, permit) = self.gathered().await;
         while !requests.is_empty() {
             let groups = requests.len();
             let span = tracing::debug_span!("joint batch", groups);
@@ -200,15 +205,32 @@ impl Joint {
         drop(permit);
     }
 
+    /// The batches of the next joint one, with a permit for it; none when others have gathered them.
+    async fn gathered(&self) -> (Vec<Request>, Option<Permit>) {
+        let _alone = self.0.gathering.lock().await;
+        if locked(&self.0.waiting).is_empty() {
+            return (Vec::new(), None);
+        }
+        let before = locked(&self.0.returning).take();
+        if let Some(mut before) = before {
+            let _ = timeout(RETURN_WITHIN, before.recv()).await;
+        }
+        self.0.linger.pass().await;
+        let permit = self.0.pool.permit().await;
+        (self.take(), permit)
+    }
+
     /// The batches of the next joint one, in the order of their groups.
     fn take(&self) -> Vec<Request> {
         let mut waiting = locked(&self.0.waiting);
-        let sums = waiting.iter().scan(0, |sum, request| {
-            let before = *sum;
-            *sum += request.part.records().len();
+        let sums = waiting.iter().scan((0, 0), |sums, request| {
+            let (before, records) = (*sums, request.part.records());
+            let bytes: usize = records.iter().map(|record| record.bytes()).sum();
+            *sums = (before.0 + records.len(), before.1 + bytes);
             Some(before)
         });
-        let count = sums.take_while(|before| *before < RECORDS_MAX).count();
+        let count =
+            sums.take_while(|(records, bytes)| *records < RECORDS_MAX && *bytes < BATCH_BYTES_MAX).count();
         let mut taken: Vec<Request> = waiting.drain(..count).collect();
         drop(waiting);
         taken.sort_by_key(|request| request.part.group().map(|group| (group.id.clone(), group.generation)));
@@ -231,7 +253,9 @@ impl Joint {
             Ok(Ok(Err(left))) => without(requests.collect(), &left),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "joint batch aborted");
-                requests.for_each(|request| request.leave(false));
+                // Too much for one transaction, or too slow: each is smaller alone.
+                let is_reason = matches!(error, WorkError::Overran(_));
+                requests.for_each(|request| request.leave(is_reason));
                 Vec::new()
             }
             // It was logged and counted; each group finds the record.
@@ -260,7 +284,7 @@ impl Joint {
 
     fn committed(&self, parts: Vec<((Request, Vec<Moved>), Folded)>, started: Instant) {
         failpoints::pass(failpoints::AFTER_COMMIT);
-        metrics::BATCH_GROUPS.observe(parts.len() as f64);
+        metrics::BATCH_GROUPS.with_label_values(&[self.0.side]).observe(parts.len() as f64);
         let all: Duration = parts.iter().map(|(_, folded)| folded.took).sum();
         let (open, returning) = mpsc::channel(1);
         *locked(&self.0.returning) = Some(returning);

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_with::serde_as;
 
 use super::check::{at_least, positive};
-use super::units::{Human, written_size};
+use super::units::{Human, written_duration, written_size};
+
+/// Longer would be a lag that no larger batch makes good.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// Sizes of batches, of the buffer and of the cache.
 #[serde_as]
@@ -18,9 +21,9 @@ pub struct Processing {
     pub commands_batch_max: usize,
     /// Events in one transaction, at most.
     pub events_batch_max: usize,
-    /// The least time between the begins of two batches of commands, of views together, and of sagas and effects together; the first
-    /// after a rest begins at once. With `20ms` batches are larger: less processor time at some hundred commands a second, for
-    /// results that are later by as much at most in each stage.
+    /// The least time between the begins of two batches of commands, of the views that share transactions, and of the sagas and effects
+    /// that do; 1 s at most. The first after a rest begins at once. With `20ms` batches are larger: less processor time at some hundred
+    /// commands a second, for results that are later by as much at most in each stage.
     #[serde_as(as = "Human")]
     pub linger: Duration,
     /// Memory for cached states of streams, for each process.
@@ -65,6 +68,10 @@ impl Processing {
             positive("processing.commands_batch_max", self.commands_batch_max),
             positive("processing.events_batch_max", self.events_batch_max),
             at_least("processing.abandoned_after", self.abandoned_after, Duration::from_secs(1)),
+            (self.linger > LINGER_MAX).then(|| {
+                let [linger, most] = [self.linger, LINGER_MAX].map(written_duration);
+                format!("processing.linger must be {most} or less, not {linger}")
+            }),
             (self.buffer < least).then(|| {
                 let [least, buffer] = [least, self.buffer].map(written_size);
                 format!("processing.buffer must be {least} or more, not {buffer}")

@@ -3,6 +3,8 @@
 mod held;
 mod pair;
 
+use std::collections::BTreeSet;
+
 use sqlx::postgres::{PgArguments, PgQueryResult};
 use sqlx::query::Query;
 use sqlx::{PgConnection, PgExecutor, Postgres};
@@ -75,12 +77,12 @@ statements! {
                                   ELSE least(step.reached, greatest(o.published, step.published)) END
              FROM ", locked_in_order!(
                  "UNNEST($1::text[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-                  AS step(grp, generation, topic, partition, epoch, applied, reached, published)"
+                  WITH ORDINALITY AS step(grp, generation, topic, partition, epoch, applied, reached, published, place)"
              ), "
              WHERE o.grp = step.grp AND o.generation = step.generation AND o.topic = step.topic AND o.partition = step.partition
                AND o.epoch = step.epoch AND o.applied = step.applied
                AND (pause_at IS NULL OR pause_at >= step.reached OR paused_until < now())
-             RETURNING o.grp, o.generation");
+             RETURNING step.place");
     PAUSE_POINT = "SELECT pause_at FROM consumer_offset
              WHERE grp = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND epoch = $5 AND applied = $6
                AND pause_at IS NOT NULL AND paused_until >= now()";
@@ -242,18 +244,20 @@ pub struct Step<'s> {
     pub published: Option<i64>,
 }
 
-/// Moves the offsets of some partitions, and locks their rows; returns the group and generation of each that was moved. A partition
-/// with another epoch, with another offset, or with a pause point below `to` is not moved.
+/// Moves the offsets of some partitions, and locks their rows; returns the places of the steps that were not made: the partition has
+/// another epoch, another offset, or a pause point below `to`.
 ///
 /// # Errors
 /// Database errors.
-pub async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> sqlx::Result<Vec<(String, i32)>> {
-    bind_columns!(sqlx::query_as(ADVANCE), steps, step =>
+pub async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> sqlx::Result<Vec<usize>> {
+    let advance = bind_columns!(sqlx::query_scalar(ADVANCE), steps, step =>
         step.at.group.id.as_str(), step.at.group.generation, step.at.topic, step.at.partition,
         step.epoch, step.from, step.to, step.published
-    )
-    .fetch_all(connection)
-    .await
+    );
+    let made: Vec<i64> = advance.fetch_all(connection).await?;
+    let made: BTreeSet<usize> =
+        made.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect();
+    Ok((0..steps.len()).filter(|place| !made.contains(place)).collect())
 }
 
 /// The pause point of a partition with this epoch and this applied offset, if it is paused.

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use millrace_store::{Group, blocked_key};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::database::Pool;
 use crate::error::WorkError;
 use crate::metrics::timed;
-use crate::offsets::{Step, advance_groups};
+use crate::offsets::{Step, not_made};
 use crate::record::Record;
 use crate::retry::{Retries, Settled};
 use crate::sequence::{Decoded, Intake};
@@ -82,10 +82,10 @@ impl Part {
 /// same in every process: a row that several batches lock is then never locked in two orders.
 pub(super) async fn attempt(pool: &Pool, parts: &[Part]) -> Result<Vec<Folded>, Divided> {
     let decoded = decode(parts).await?;
-    let mut transaction = timed("begin", pool.begin()).await?;
+    // A group that waits longer for a lock leaves: the others would wait with it.
+    let mut transaction = timed("begin", pool.begin_with("BEGIN; SET LOCAL lock_timeout = '100ms'")).await?;
     if let Err(divided) = fence(&mut transaction, parts).await {
-        transaction.rollback().await?;
-        return Err(divided);
+        return Err(rolled_back(transaction, divided).await);
     }
     let mut transaction = fenced(pool, transaction).await?;
     match fold(&mut transaction, parts, decoded).await {
@@ -93,16 +93,26 @@ pub(super) async fn attempt(pool: &Pool, parts: &[Part]) -> Result<Vec<Folded>, 
             end(transaction).await?;
             Ok(folded)
         }
-        Err(divided) => {
-            transaction.rollback().await?;
-            Err(divided)
-        }
+        Err(divided) => Err(rolled_back(transaction, divided).await),
     }
 }
 
+/// Rolls back, so that the next attempt does not wait for the locks of this one. If that fails, so has the connection, and the reason
+/// remains the first one.
+async fn rolled_back(transaction: Transaction<'static, Postgres>, divided: Divided) -> Divided {
+    if let Err(error) = transaction.rollback().await {
+        tracing::debug!(%error, "joint batch not rolled back");
+    }
+    divided
+}
+
 async fn fence(connection: &mut PgConnection, parts: &[Part]) -> Result<(), Divided> {
-    let steps: Vec<Vec<Step<'_>>> = parts.iter().map(Part::steps).collect();
-    none_of(advance_groups(connection, &steps).await?)
+    let steps = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(place, part)| part.steps().into_iter().map(move |step| (place, step)));
+    let (places, steps): (Vec<usize>, Vec<Step<'_>>) = steps.unzip();
+    none_of(of_parts(&places, &not_made(connection, &steps).await?))
 }
 
 async fn fold(
@@ -119,11 +129,14 @@ async fn fold(
     Ok(folded)
 }
 
-/// Decodes the records of each part; no transaction waits for that.
+/// Decodes the records of parts with a sequence check; no transaction waits for that.
 async fn decode(parts: &[Part]) -> Result<Vec<Decoded<'_>>, Divided> {
     let mut decoded = Vec::with_capacity(parts.len());
     for (place, part) in parts.iter().enumerate() {
-        decoded.push(by(place, part.decode().await)?);
+        match part.decode().await {
+            Err(outage @ WorkError::Outage { .. }) => return Err(Divided::All(outage)),
+            outcome => decoded.push(by(place, outcome)?),
+        }
     }
     Ok(decoded)
 }
@@ -136,7 +149,12 @@ async fn blocked(connection: &mut PgConnection, parts: &[Part]) -> Result<Vec<us
     let (places, asked): (Vec<_>, Vec<_>) =
         shares.map(|(place, claim)| (place, (&claim.group, claim.topic.as_str()))).unzip();
     let found = timed("blocked_key topics", blocked_key::topics(connection, &asked)).await?;
-    Ok(found.into_iter().filter_map(|topic| places.get(topic).copied()).collect())
+    Ok(of_parts(&places, &found))
+}
+
+/// The parts of what was found at these places, each of which belongs to a part.
+fn of_parts(parts: &[usize], found: &[usize]) -> Vec<usize> {
+    found.iter().filter_map(|place| parts.get(*place).copied()).collect()
 }
 
 /// The sequence check of all parts, and their progress in one statement.
@@ -153,11 +171,12 @@ fn none_of(parts: Vec<usize>) -> Result<(), Divided> {
     if parts.is_empty() { Ok(()) } else { Err(Divided::By(parts)) }
 }
 
-/// The outcome of one part. Only an outage concerns the others, too.
+/// The outcome of one part. A limit of time concerns the others, too: all have used it. If the database is away, the next attempt
+/// without the part shows that; its own table may be missing.
 fn by<T>(place: usize, outcome: Result<Option<T>, WorkError>) -> Result<T, Divided> {
     match outcome {
         Ok(Some(plain)) => Ok(plain),
-        Err(outage @ WorkError::Outage { .. }) => Err(Divided::All(outage)),
+        Err(error @ WorkError::Overran(_)) => Err(Divided::All(error)),
         Ok(None) | Err(_) => Err(Divided::By(vec![place])),
     }
 }
