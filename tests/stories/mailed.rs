@@ -108,15 +108,16 @@ async fn a_saga_that_is_stuck_and_a_row_that_the_auditor_finds_wrong_are_told_on
     }
     let waits = "UPDATE saga SET updated_at = now() - interval '1 hour'";
     sqlx::query(waits).execute(&shop.instance.write).await.expect("an instance that waits");
-    let _process = shop.open();
+    let mut first = shop.open();
     let wanted =
         ["1 instances of the saga fulfilment need an operator", "the auditor has not found customers right"];
     for begin in wanted {
         is_told(&shop, begin).await;
     }
-    // A second process looks at the same, and tells nothing of it again.
+    // A second process looks at the same once the first one has ended, and tells nothing of it again.
     let mut second = shop.open();
-    second.reports("millrace_records_applied_total", &[], 0.0).await;
+    first.stops().await;
+    second.reports("millrace_observed_success", &[("part", "elasticsearch")], 1.0).await;
     shop.instance.send(&[register(8)]).await;
     becomes(&shop.instance.read, "SELECT count(*) FROM customers", 3).await;
     second.stops().await;

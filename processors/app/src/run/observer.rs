@@ -66,16 +66,16 @@ async fn notify(
 }
 
 /// Tells operators what has changed. A receiver that does not answer delays nothing but this.
-async fn tell(config: &Config, seen: watch::Receiver<Seen>) {
+async fn tell(config: &Config, mut seen: watch::Receiver<Seen>) {
     let mut notifier = match Notifier::new(config) {
         Ok(Some(notifier)) => notifier,
         Ok(None) => return,
         Err(error) => return tracing::error!(%error, "no error is told to operators"),
     };
-    loop {
-        let now = seen.borrow().clone();
+    // Each look, since an outage that ends between two looks that are far apart is another one. How often is told is the notifier's.
+    while seen.changed().await.is_ok() {
+        let now = seen.borrow_and_update().clone();
         notifier.consider(&now).await;
-        tokio::time::sleep(notifier.pause()).await;
     }
 }
 

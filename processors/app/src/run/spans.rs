@@ -1,11 +1,17 @@
 //! Spans of this process are sent on a separate thread, so that a slow collector takes no worker thread.
 
+use std::time::Duration;
+
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::otlp::Exporter;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// How long the end is waited for; the exporter needs less.
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
 /// The thread that sends spans, if there is one.
 pub(super) struct Sending(Option<(CancellationToken, oneshot::Receiver<()>)>);
@@ -34,8 +40,8 @@ impl Sending {
     pub(super) async fn end(self) {
         if let Some((stop, ended)) = self.0 {
             stop.cancel();
-            // The thread has panicked otherwise, and there is nothing to wait for.
-            let _ = ended.await;
+            // A thread that has panicked is not waited for, nor one that hangs: the process must end.
+            let _ = timeout(ENDS_WITHIN, ended).await;
         }
     }
 }

@@ -135,7 +135,8 @@ impl<E: Effect> Role for EffectRole<E> {
         for (at, event) in &events {
             match self.asked(event, batch.get(*at)) {
                 Ok(asked) => {
-                    noted.extend(asked.iter().map(|asked| (*at, asked.key.to_string())));
+                    let asked_for = asked.iter().filter(|_| spans::is_on());
+                    noted.extend(asked_for.map(|asked| (*at, asked.key.to_string())));
                     calls.extend(asked);
                 }
                 Err(fault) => {

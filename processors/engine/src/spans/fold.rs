@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use millrace_schemas::short_name;
 use millrace_store::{Group, Place};
 
+use super::span::cut;
 use super::{Context, Kind, Moment, Span, Value, queue, unacknowledged};
 use crate::envelope;
 use crate::error::WorkError;
@@ -123,7 +124,7 @@ impl Made {
             Outcome::Applied => own(group, record, above),
             _ => above.any_below(),
         };
-        let kind = record.header(envelope::TYPE).map_or("record", short_name);
+        let kind = record.header(envelope::TYPE).map_or("record", |name| cut(short_name(name)));
         let name = format!("{} {kind}", role_name(group));
         let mut span = Span::ending_now((Some(above.span), context), name, Kind::Consumer, self.began);
         span.attributes = attributes(group, record, outcome, note);

@@ -26,9 +26,17 @@ pub enum Value {
     Number(i64),
 }
 
+/// Bytes of a text in a span, at most: keys and headers of records come from outside, and thousands of spans wait.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// The beginning of a text, if it is long.
+pub(super) fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or(text)
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(cut(text).to_owned())
     }
 }
 

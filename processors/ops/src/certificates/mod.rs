@@ -17,7 +17,7 @@ const SECONDS_OF_A_DAY: i64 = 86_400;
 pub(crate) struct Certificate {
     /// The setting that names it, such as `elasticsearch.url`.
     pub(crate) setting: String,
-    /// When the first certificate of its chain ends, or why that is not known.
+    /// When it ends, or why that is not known.
     pub(crate) ends: Result<DateTime<Utc>, String>,
 }
 
@@ -28,11 +28,16 @@ pub(crate) async fn all(config: &Config) -> Vec<Certificate> {
     all
 }
 
-/// When the first of these ends; `None` without any.
-fn first_end<'c>(certificates: impl Iterator<Item = &'c X509>) -> Result<Option<DateTime<Utc>>, String> {
-    let ends = certificates.map(|certificate| time(certificate.not_after()));
+/// When the certificate of a server or of ours ends, the first of its chain; `None` without any.
+fn own_end(chain: &[X509]) -> Result<Option<DateTime<Utc>>, String> {
+    latest_end(chain.get(..1).unwrap_or_default())
+}
+
+/// When the last of some authorities ends: during a rotation there are two, and a system's bundle may have some that have ended.
+fn latest_end(authorities: &[X509]) -> Result<Option<DateTime<Utc>>, String> {
+    let ends = authorities.iter().map(|certificate| time(certificate.not_after()));
     let ends = ends.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-    Ok(ends.into_iter().flatten().min())
+    Ok(ends.into_iter().flatten().max())
 }
 
 fn time(of: &Asn1TimeRef) -> Result<Option<DateTime<Utc>>, ErrorStack> {
@@ -63,10 +68,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn of_a_chain_the_first_end_counts() {
-        let chain = [certificate(30).0, certificate(3).0];
-        let left = first_end(chain.iter()).unwrap().unwrap() - Utc::now();
-        assert!(left > TimeDelta::days(2) && left <= TimeDelta::days(3), "{left}");
-        assert_eq!(first_end([].into_iter()), Ok(None));
+    fn of_a_chain_its_own_certificate_counts_and_of_authorities_the_last_that_ends() {
+        let all = [certificate(3).0, certificate(30).0, certificate(1).0];
+        let days = |end: Result<Option<DateTime<Utc>>, String>| {
+            (end.unwrap().unwrap() - Utc::now() + TimeDelta::hours(1)).num_days()
+        };
+        assert_eq!((days(own_end(&all)), days(latest_end(&all))), (3, 30));
+        assert_eq!((own_end(&[]), latest_end(&[])), (Ok(None), Ok(None)));
     }
 }

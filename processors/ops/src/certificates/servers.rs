@@ -7,13 +7,16 @@ use std::time::Duration;
 use futures::future::join_all;
 use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslRef, SslVerifyMode};
 use openssl::x509::X509;
+use tokio::time::timeout;
 
-use super::{Certificate, first_end};
+use super::{Certificate, own_end};
 use crate::address::Address;
 use crate::config::Config;
 
 /// How long a server may take for each step.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long all steps may take: one that sends a byte now and then must not hold up those who ask.
+const ALL_WITHIN: Duration = Duration::from_secs(6);
 /// What a client of Postgres sends to ask for TLS, and the answer when it may have it.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const SSL_GRANTED: u8 = b'S';
@@ -31,8 +34,10 @@ struct Server {
 
 /// The certificates of all servers that are reached with TLS. A server that does not answer is not among them: other checks say so.
 pub(super) async fn all(config: &Config) -> Vec<Certificate> {
-    let asked = servers(config).into_iter().map(|server| tokio::task::spawn_blocking(move || shown(&server)));
-    join_all(asked).await.into_iter().filter_map(|shown| shown.ok().flatten()).collect()
+    let asked = servers(config)
+        .into_iter()
+        .map(|server| timeout(ALL_WITHIN, tokio::task::spawn_blocking(move || shown(&server))));
+    join_all(asked).await.into_iter().filter_map(|shown| shown.ok()?.ok()?).collect()
 }
 
 fn servers(config: &Config) -> Vec<Server> {
@@ -84,7 +89,7 @@ fn brokers(config: &Config) -> Vec<Server> {
 
 fn shown(server: &Server) -> Option<Certificate> {
     let stream = connected(server).ok()?;
-    let ends = chain(server, stream).and_then(|chain| first_end(chain.iter()));
+    let ends = chain(server, stream).transpose()?.and_then(|chain| own_end(&chain));
     let ends = ends.and_then(|end| end.ok_or_else(|| "the server shows no certificate".to_owned()));
     Some(Certificate { setting: server.setting.clone(), ends })
 }
@@ -106,16 +111,18 @@ fn connected(server: &Server) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn chain(server: &Server, stream: TcpStream) -> Result<Vec<X509>, String> {
+/// `None` when the server does not answer.
+fn chain(server: &Server, stream: TcpStream) -> Result<Option<Vec<X509>>, String> {
     let mut builder = SslConnector::builder(SslMethod::tls()).map_err(|error| error.to_string())?;
     builder.set_verify(SslVerifyMode::NONE);
     let client = builder.build().configure().map_err(|error| error.to_string())?.verify_hostname(false);
     match client.connect(&server.host, stream) {
-        Ok(session) => Ok(chain_of(session.ssl())),
+        Ok(session) => Ok(Some(chain_of(session.ssl()))),
         // A server that wants a certificate of ours has shown its own by then.
         Err(HandshakeError::Failure(failed)) if failed.ssl().peer_cert_chain().is_some() => {
-            Ok(chain_of(failed.ssl()))
+            Ok(Some(chain_of(failed.ssl())))
         }
+        Err(HandshakeError::WouldBlock(_)) => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -55,7 +55,10 @@ impl Notify {
             "notify.url and notify.mail need metrics.interval: what is not queried cannot be told".to_owned()
         });
         let unsent = (self.mail.is_some() && !has_server).then(|| "notify.mail needs mail.url".to_owned());
+        let address =
+            |mail: &String| mail.parse::<lettre::Address>().err().map(|why| format!("notify.mail: {why}"));
+        let unreadable = self.mail.as_ref().and_then(address);
         let often = at_least("notify.interval", self.interval, Duration::from_millis(100));
-        [blind, unsent, often].into_iter().flatten().collect()
+        [blind, unsent, unreadable, often].into_iter().flatten().collect()
     }
 }

@@ -16,15 +16,23 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     certificates::all(config).await.iter().map(|certificate| of(certificate, Utc::now())).collect()
 }
 
+/// Files of `*.access.*` are read again; librdkafka, the databases' client and servers read theirs once.
+fn mend(setting: &str) -> &'static str {
+    match setting.contains(".access.") {
+        true => "replace the file; it is read again when it changes",
+        false => "replace it, and restart what reads it: the server, or the processes of Millrace",
+    }
+}
+
 fn of(Certificate { setting, ends }: &Certificate, now: DateTime<Utc>) -> Finding {
     match ends {
         Ok(end) if *end <= now => {
             let what = format!("the certificate of {setting} has ended at {}", written(*end));
-            Finding::wrong(PART, what, "replace it; files are read again when they change")
+            Finding::wrong(PART, what, mend(setting))
         }
         Ok(end) if *end - now < SOON => {
             let what = format!("the certificate of {setting} ends at {}", written(*end));
-            Finding::advice(PART, what, "replace it; files are read again when they change")
+            Finding::advice(PART, what, mend(setting))
         }
         Ok(end) => Finding::fine(PART, format!("{setting} until {}", written(*end))),
         Err(why) => Finding::wrong(

@@ -10,7 +10,7 @@ mod receiver;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_store::notified::Notified;
@@ -159,11 +159,6 @@ impl<'c> Notifier<'c> {
         let body: Value = message::of(&self.config.namespace.to_string(), changes, Utc::now());
         self.told_at = Some(Instant::now());
         self.receivers.send(&body).await
-    }
-
-    /// The time between two looks at what has changed.
-    pub fn pause(&self) -> Duration {
-        self.config.notify.interval
     }
 }
 

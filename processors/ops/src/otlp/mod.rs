@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use client::Client;
+use client::{Client, Why};
 use convert::converted;
 
 /// Spans of a request, at most.
@@ -34,6 +34,8 @@ const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
 pub struct Exporter {
     spans: Spans,
     exporter: SpanExporter,
+    /// Why the last request had no answer, which the exporter leaves out of its error.
+    why: Why,
     /// Whether the last request was not taken.
     fails: bool,
 }
@@ -47,16 +49,17 @@ impl Exporter {
         let Some(endpoint) = &config.otlp.endpoint else { return Ok(None) };
         let unfit = |problem: String| Failure::usage(format!("otlp.endpoint: {problem}"));
         let address = format!("{}/v1/traces", endpoint.reveal().trim_end_matches('/'));
+        let why = Why::default();
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Client::new(&config.otlp, ANSWER_WITHIN)?)
+            .with_http_client(Client::new(&config.otlp, ANSWER_WITHIN, why.clone())?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(address)
             .with_timeout(ANSWER_WITHIN)
             .with_retry_policy(RetryPolicy::disabled());
         let mut exporter = exporter.build().map_err(|error| unfit(error.to_string()))?;
         exporter.set_resource(&resource(config));
-        Ok(spans::take(config.otlp.queue).map(|spans| Self { spans, exporter, fails: false }))
+        Ok(spans::take(config.otlp.queue).map(|spans| Self { spans, exporter, why, fails: false }))
     }
 
     /// Sends spans until stopped, and then those that are left, for a bounded time.
@@ -64,16 +67,31 @@ impl Exporter {
         let mut batch = Vec::with_capacity(AT_ONCE);
         loop {
             let some = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 some = self.spans.next(&mut batch, AT_ONCE) => some,
             };
             if !some {
                 return;
             }
-            // A stop ends the waiting, not the batch.
-            let _ = timeout(GATHERED_FOR, stop.cancelled()).await;
-            self.spans.waiting(&mut batch, AT_ONCE);
-            self.send(std::mem::take(&mut batch), &stop).await;
+            if batch.len() < AT_ONCE {
+                // A stop ends the waiting, not the batch.
+                let _ = timeout(GATHERED_FOR, stop.cancelled()).await;
+                self.spans.waiting(&mut batch, AT_ONCE);
+            }
+            let batch = std::mem::take(&mut batch);
+            let (count, too_late) = (batch.len(), async {
+                stop.cancelled().await;
+                sleep(FLUSHED_WITHIN).await;
+            });
+            tokio::select! {
+                _ = self.send(batch, &stop) => {}
+                () = too_late => {
+                    spans::dropped("exporter", count);
+                    tracing::warn!("not all spans were sent in time");
+                    return;
+                }
+            }
         }
         if timeout(FLUSHED_WITHIN, self.flush(&stop)).await.is_err() {
             tracing::warn!("not all spans were sent in time");
@@ -98,7 +116,8 @@ impl Exporter {
         loop {
             let Err(error) = self.exporter.export(batch.clone()).await else { break };
             if !std::mem::replace(&mut self.fails, true) {
-                tracing::warn!(%error, "otlp.endpoint does not take spans");
+                let why = self.why.take();
+                tracing::warn!(%error, why, "otlp.endpoint does not take spans");
             }
             let Some(delay) = delays.next().filter(|_| !stop.is_cancelled()) else {
                 spans::dropped("exporter", count);
