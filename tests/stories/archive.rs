@@ -16,6 +16,20 @@ const EVENTS: &str = "SELECT count(*), coalesce(sum(hashtextextended(e.*::text, 
 const MAKE: &str = "CREATE TABLE outbox_archived (LIKE outbox INCLUDING ALL)";
 const ATTACH: &str = "ALTER TABLE outbox_archived INHERIT outbox";
 const DETACH: &str = "ALTER TABLE outbox_archived NO INHERIT outbox";
+/// Removes everything that it may, and each kind before what it depends on.
+const PRUNE: [&str; 11] = [
+    "prune",
+    "--set",
+    "topics.command_retention=1ms",
+    "--set",
+    "retention.receipts=2ms",
+    "--set",
+    "retention.outbox=1ms",
+    "--set",
+    "retention.dead_letters=1ms",
+    "--set",
+    "retention.audit=1ms",
+];
 /// A few at a time, of streams that are done with for now.
 const MOVE: &str = "WITH old AS (
          DELETE FROM ONLY outbox WHERE ctid = ANY(ARRAY(
@@ -41,6 +55,7 @@ async fn old_events_leave_for_a_file_and_come_back_and_nothing_differs() {
     let moved = moved(&instance, mark).await;
     assert_eq!(events(&instance.write).await, before, "moved rows are read as before");
     instance.millrace(&["verify"]).await.expect_success();
+    retention_removes_no_event(&instance, &before).await;
     run(&instance, DETACH).await;
     let file = instance.file("archive");
     let rows: Vec<String> = sqlx::query_scalar(ROWS).fetch_all(&instance.write).await.expect("rows");
@@ -59,7 +74,9 @@ async fn old_events_leave_for_a_file_and_come_back_and_nothing_differs() {
     let rows: Vec<&str> = rows.lines().collect();
     sqlx::query(RESTORE).bind(rows).execute(&instance.write).await.expect("restored rows");
     run(&instance, ATTACH).await;
-    assert_eq!(events(&instance.write).await.0, before.0 + later.0);
+    let sum = |events: &(i64, String)| events.1.parse::<i128>().expect("a sum");
+    let after = events(&instance.write).await;
+    assert_eq!((after.0, sum(&after)), (before.0 + later.0, sum(&before) + sum(&later)));
     everything_can_be_made_of_them(&instance).await;
     instance.assert_topics_carry_the_outbox(false).await;
     drop(process);
@@ -67,6 +84,15 @@ async fn old_events_leave_for_a_file_and_come_back_and_nothing_differs() {
 
 async fn events(write: &PgPool) -> (i64, String) {
     sqlx::query_as(EVENTS).fetch_one(write).await.expect("events")
+}
+
+/// What retention removes of the outbox has places in the table that archived events have in theirs.
+async fn retention_removes_no_event(instance: &Instance, before: &(i64, String)) {
+    let others = "SELECT count(*) FROM outbox WHERE version IS NULL";
+    let there = instance.count(others).await.expect("a number");
+    instance.millrace(&PRUNE).await.expect_success();
+    assert!(instance.count(others).await.expect("a number") < there, "nothing was removed of {there}");
+    assert_eq!(events(&instance.write).await, *before);
 }
 
 async fn run(instance: &Instance, sql: &'static str) {

@@ -58,7 +58,7 @@ async fn an_amount_that_tallies_cannot_hold_is_a_dead_letter_of_the_tallies_alon
     instance.settle().await;
     let codes = sqlx::query_scalar::<_, String>("SELECT grp || ' ' || code FROM dead_letter ORDER BY grp");
     let codes = codes.fetch_all(&instance.read).await.expect("the ledger");
-    let tallies = ["customer_revenue_daily", "revenue_daily", "sales_daily"];
+    let tallies = ["customer_purchases", "customer_revenue_daily", "revenue_daily", "sales_daily"];
     assert_eq!(codes, tallies.map(|tally| format!("{} refused-by-database", instance.group(tally))));
     let revenue = "SELECT c.revenue, r.revenue, s.revenue
                    FROM customer_revenue_daily AS c, revenue_daily AS r, sales_daily AS s";

@@ -6,7 +6,7 @@ use millrace_store::migrations;
 use sqlx::PgConnection;
 
 use super::steps::Did;
-use super::tries::Tries;
+use super::tries::{Tries, short_waits};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
@@ -76,6 +76,7 @@ async fn migrate_once(tries: &mut Tries<'_>, downgrade: bool) -> Result<bool, Fa
 async fn apply(connection: &mut PgConnection, side: Side, version: i64) -> sqlx::Result<()> {
     let migrations = side.migrations();
     migrations.apply_to(version, connection).await?;
+    short_waits(connection).await?;
     if deployed::release(connection).await?.is_none() || !deployed::says_support(connection).await? {
         return Ok(());
     }
@@ -95,7 +96,10 @@ pub(super) async fn tables(
     before: &Before,
 ) -> sqlx::Result<Vec<(Did, String)>> {
     let migrations = side.migrations();
-    migrations.apply(connection).await?;
+    while let Some((version, _)) = migrations.due(connection).await? {
+        migrations.apply_to(version, connection).await?;
+        short_waits(connection).await?;
+    }
     let version = |(version, name)| {
         (Did::created_if(version > before.version), format!("migration {version} ({name})"))
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use millrace_engine::failpoints::{broken, mechanism};
 use millrace_store::Means;
 use millrace_store::database::unfit_session;
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::holders::Waiting;
 use crate::config::Config;
@@ -43,7 +43,8 @@ pub(crate) async fn begin(
 pub(super) struct Tries<'c> {
     pub(super) config: &'c Config,
     pub(super) database: &'c Database,
-    since: Instant,
+    /// Since when tries at one thing fail.
+    since: Option<Instant>,
     rest: Duration,
     /// What waited last, and for whom.
     last: (String, Vec<String>),
@@ -51,16 +52,14 @@ pub(super) struct Tries<'c> {
 
 impl<'c> Tries<'c> {
     pub(super) fn of(config: &'c Config, database: &'c Database) -> Self {
-        Self { config, database, since: Instant::now(), rest: REST, last: Default::default() }
+        Self { config, database, since: None, rest: REST, last: Default::default() }
     }
 
     /// A transaction with short waits for locks, that excludes other setups of this namespace.
     pub(super) async fn begin(&self) -> Result<(Transaction<'static, Postgres>, Waiting<'c>), Failure> {
         let fail = |error| self.database.failure(error);
         let mut transaction = begin(self.config, self.database).await?;
-        if !broken(mechanism::SHORT_TRIES) {
-            execute(&mut transaction, EACH.to_owned()).await.map_err(fail)?;
-        }
+        short_waits(&mut transaction).await.map_err(fail)?;
         let waiting = Waiting::of(self.database, &mut transaction).await.map_err(fail)?;
         Ok((transaction, waiting))
     }
@@ -74,6 +73,9 @@ impl<'c> Tries<'c> {
     ) -> Result<T, Failure> {
         let done = waiting.until(what, done).await;
         self.last = (what.to_owned(), waiting.holders);
+        if done.is_ok() {
+            (self.since, self.rest) = (None, REST);
+        }
         done
     }
 
@@ -87,13 +89,22 @@ impl<'c> Tries<'c> {
         }
         let (what, holders) = &self.last;
         let limit = self.config.postgres.setup_lock_timeout;
-        if self.since.elapsed() + self.rest > limit {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() + self.rest > limit {
             return Err(self.database.locked(what, limit, holders).with_source(failure));
         }
         tracing::info!(rest = ?self.rest, "{what} is tried again: others go on meanwhile");
         tokio::time::sleep(self.rest).await;
         self.rest = (self.rest * 2).min(REST_MAX);
         Ok(())
+    }
+}
+
+/// From here on the transaction waits for a moment only, whatever a migration of it has set.
+pub(super) async fn short_waits(connection: &mut PgConnection) -> sqlx::Result<()> {
+    match broken(mechanism::SHORT_TRIES) {
+        true => Ok(()),
+        false => execute(connection, EACH.to_owned()).await,
     }
 }
 

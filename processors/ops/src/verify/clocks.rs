@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::layout::Side;
+use crate::layout::{self, Side};
 use crate::postgres::Database;
 
 /// Streams of each context, at most, by their ids.
@@ -66,14 +66,23 @@ pub async fn of_customer(config: &Config, customer_id: &str) -> Result<Vec<Clock
         folded.entry((context, stream)).or_default().push((view, version, applied_at));
     }
     let written = stream::versions(&write.pool, &streams).await.map_err(|error| write.failure(error))?;
-    Ok(written
-        .into_iter()
-        .map(|(context, stream, version)| clock((context, stream), version, &mut folded))
-        .collect())
+    let models = layout::read_models(config);
+    let clock = |(context, stream, version): (String, String, i64)| {
+        let views =
+            models.iter().filter(|model| model.table.is_some() && model.contexts.contains(&&*context));
+        let views: Vec<&str> = views.map(|model| model.name).collect();
+        clock((context, stream), version, &views, &mut folded)
+    };
+    Ok(written.into_iter().map(clock).collect())
 }
 
-fn clock(of: Stream, written: i64, folded: &mut Shown) -> Clock {
-    let views = folded.remove(&of).unwrap_or_default().into_iter();
+/// Of the views that read the stream's context; one that has folded nothing of it is at 0.
+fn clock(of: Stream, written: i64, views: &[&str], folded: &mut Shown) -> Clock {
+    let mut known = folded.remove(&of).unwrap_or_default();
+    let missing = views.iter().filter(|view| !known.iter().any(|(name, ..)| name == *view));
+    let missing: Vec<_> = missing.map(|view| ((*view).to_owned(), 0, None)).collect();
+    known.extend(missing);
+    let views = known.into_iter();
     let folded = |(view, version, applied_at)| Folded {
         view,
         version,
@@ -87,7 +96,7 @@ fn clock(of: Stream, written: i64, folded: &mut Shown) -> Clock {
 async fn streams(read: &Database, config: &Config, customer_id: &str) -> Result<Vec<Stream>, Failure> {
     let own = ["customers", "notifications"].map(|context| (context.to_owned(), customer_id.to_owned()));
     let mut streams = own.to_vec();
-    let models = crate::layout::read_models(config);
+    let models = layout::read_models(config);
     for (view, context, column) in STREAMS {
         if !models.iter().any(|model| model.name == view) {
             continue;
@@ -104,12 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_view_is_behind_by_the_events_that_it_lacks() {
+    fn a_view_is_behind_by_the_events_that_it_lacks_also_by_all() {
         let of = ("orders".to_owned(), "1".to_owned());
         let shown = vec![("orders".to_owned(), 2, None), ("customers".to_owned(), 3, None)];
-        let clock = clock(of.clone(), 3, &mut BTreeMap::from([(of, shown)]));
+        let views = ["customers", "orders", "payments"];
+        let clock = clock(of.clone(), 3, &views, &mut BTreeMap::from([(of, shown)]));
         let behind: Vec<(&str, i64)> =
             clock.folded.iter().map(|one| (one.view.as_str(), one.behind)).collect();
-        assert_eq!((clock.written, behind), (3, vec![("orders", 1), ("customers", 0)]));
+        assert_eq!((clock.written, behind), (3, vec![("orders", 1), ("customers", 0), ("payments", 3)]));
     }
 }

@@ -12,9 +12,10 @@ use crate::timestamp::Nearest;
 /// is discarded, and rejections of commands that were decided longer ago. `occurred_at` is not used, since it is that of the
 /// producer's command. Each condition is a scalar subquery per row, which uses an index: for `EXISTS` the planner would hash the
 /// whole ledger for each batch.
+/// Of the table alone: archived events may be in one that inherits from it, and a `ctid` names a row of one table.
 macro_rules! prunable {
     () => {
-        "FROM outbox AS o
+        "FROM ONLY outbox AS o
          WHERE o.version IS NULL AND o.occurred_at < $1 AND CASE WHEN starts_with(o.topic, current_schema() || '.cmd.')
              THEN (SELECT c.id FROM command AS c WHERE c.id = o.id::text AND c.source = '/' || current_schema()
                    AND (c.status <> 'dead' OR (
@@ -30,7 +31,7 @@ statements! {
     PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
     HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
              AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
-    PRUNE = concat!("DELETE FROM outbox WHERE ctid = ANY (ARRAY(
+    PRUNE = concat!("DELETE FROM ONLY outbox WHERE ctid = ANY (ARRAY(
              SELECT o.ctid ", prunable!(), " AND o.occurred_at >= coalesce($2::timestamptz, '-infinity')
              ORDER BY o.occurred_at LIMIT $3 FOR UPDATE OF o SKIP LOCKED))
          RETURNING id, topic, occurred_at");

@@ -1,7 +1,7 @@
 //! All that is known of a customer in one answer: an SQL function, and the SQL view that shows the same for each customer.
 //!
-//! The function's text names no generation and no column that a shape may lack, so that no swap replaces it, and its type never
-//! changes: a part more is a field more.
+//! The function's text names no generation, so that no swap replaces it, and its type never changes: a part more is a field more. The
+//! text names columns; Postgres does not refuse a shape without one of them, so change both in one release.
 
 /// The read models that it needs; an instance without one of them does not have it.
 pub const READ_MODELS: &[&str] = &[
@@ -25,8 +25,6 @@ const VIEW: &str = include_str!("view.sql");
 pub const VIEWS: &str = concat!(include_str!("activity.sql"), "\n", include_str!("view.sql"));
 /// The text of the function, with the same placeholder.
 pub const DOCUMENT: &str = include_str!("document.sql");
-/// What the function is, for its comment.
-pub const MEANING: &str = "All that is known of a customer as one document; NULL for an unknown one.";
 
 /// The statements that create function and SQL views, each after what it names. `schema` is quoted.
 pub fn create(schema: &str) -> String {

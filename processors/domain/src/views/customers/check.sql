@@ -8,8 +8,8 @@ WITH messages AS (
 ), told AS (
     SELECT customer_id,
            count(*) FILTER (WHERE type = 'DeliveriesQueued') AS queued,
-           count(*) FILTER (WHERE became = 'delivered') AS delivered,
-           count(*) FILTER (WHERE became IN ('failed', 'dead')) - count(*) FILTER (WHERE was IN ('failed', 'dead')) AS failed
+           count(*) FILTER (WHERE became = 'delivered' AND was <> 'delivered') AS delivered,
+           count(*) FILTER (WHERE became IN ('failed', 'dead') AND was NOT IN ('failed', 'dead')) AS failed
     FROM messages GROUP BY 1
 ), standing AS (
     SELECT customer_id, subscription_id, CASE last
