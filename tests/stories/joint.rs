@@ -19,7 +19,6 @@ async fn a_group_whose_record_is_refused_leaves_and_the_others_go_on_in_one_tran
     let process = instance.start();
     instance.send(&(0..MANY).map(register).collect::<Vec<_>>()).await;
     becomes(&instance.read, DEAD, 1).await;
-    instance.settle().await;
     becomes(&instance.read, CUSTOMERS, i64::try_from(MANY - 1).expect("a few")).await;
     share_transactions(&process, "read").await;
     let left = [("group", &*instance.group("customers")), ("why", "joint")];

@@ -143,7 +143,7 @@ async fn what_cannot_be_fetched_is_a_dead_letter_of_its_place(
     they_are_told_before_they_are_read(instance).await;
     let process = instance.start();
     becomes(&instance.write, UNFETCHABLE, 4).await;
-    becomes(&instance.read, UNFETCHABLE, 2).await;
+    becomes(&instance.read, UNFETCHABLE, 3).await;
     becomes(&instance.write, "SELECT count(*) FROM command WHERE status || code = 'deadunfetchable'", 4)
         .await;
     let decided = "SELECT count(*) FROM command WHERE id IN ('before', 'behind') AND status = 'completed'";
