@@ -66,6 +66,13 @@ impl Part {
         self.retries().into_iter().for_each(|retries| retries.role.forget());
     }
 
+    /// A fault is told when the group finds its record.
+    fn tell(&self, error: &WorkError) {
+        if let (None, Some(group)) = (error.fault(), self.group()) {
+            tracing::warn!(group = %group.own_name(), %error, "the group leaves the joint batch");
+        }
+    }
+
     async fn decode(&self) -> Result<Option<Decoded<'_>>, WorkError> {
         let Some(retries) = self.retries() else { return Ok(None) };
         retries.decode_plain(&self.records()).await
@@ -73,7 +80,8 @@ impl Part {
 
     async fn fold(&self, connection: &mut PgConnection, intake: Intake) -> Result<Option<Folded>, WorkError> {
         let (Some(retries), started) = (self.retries(), Instant::now()) else { return Ok(None) };
-        let settled = retries.fold_plain(connection, &self.records(), intake).await?;
+        let settled = retries.fold_plain(connection, &self.records(), intake).await;
+        let settled = settled.inspect_err(|error| self.tell(error))?;
         Ok(settled.map(|settled| Folded { settled, took: started.elapsed() }))
     }
 }
