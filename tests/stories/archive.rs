@@ -1,6 +1,6 @@
 //! Old events leave the event store for a file, and come back: `docs/design/archive.md`, tried once.
 
-use millrace_tests::load::{command, customer};
+use millrace_tests::load::{command, command_with_id, customer, product};
 use millrace_tests::{Instance, Load};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -46,6 +46,7 @@ async fn old_events_leave_for_a_file_and_come_back_and_nothing_differs() {
     instance.send(&LOAD.basics()).await;
     instance.settle().await;
     instance.send(&LOAD.placing()).await;
+    instance.send(&[already_there()]).await;
     instance.settle().await;
     let mark = sqlx::query_scalar("SELECT now()").fetch_one(&instance.write).await.expect("a time");
     let before = events(&instance.write).await;
@@ -84,6 +85,12 @@ async fn old_events_leave_for_a_file_and_come_back_and_nothing_differs() {
 
 async fn events(write: &PgPool) -> (i64, String) {
     sqlx::query_as(EVENTS).fetch_one(write).await.expect("events")
+}
+
+/// A command whose rejection retention removes from the outbox.
+fn already_there() -> String {
+    let data = json!({"product_id": product(0), "name": "Another", "category": "Seafood", "price": 1, "currency": "USD"});
+    command_with_id("already-there", "AddProduct", 0, data)
 }
 
 /// What retention removes of the outbox has places in the table that archived events have in theirs.

@@ -195,14 +195,19 @@ impl Joint {
         answered.await.ok()
     }
 
+    /// Runs joint batches until nothing waits: what one did not take has a leader, too.
     async fn lead(&self) {
-        let (mut requests, permit) = self.gathered().await;
-        while !requests.is_empty() {
-            let groups = requests.len();
-            let span = tracing::debug_span!("joint batch", groups);
-            requests = self.try_once(requests).instrument(span).await;
+        loop {
+            let (mut requests, permit) = self.gathered().await;
+            if requests.is_empty() {
+                return;
+            }
+            while !requests.is_empty() {
+                let span = tracing::debug_span!("joint batch", groups = requests.len());
+                requests = self.try_once(requests).instrument(span).await;
+            }
+            drop(permit);
         }
-        drop(permit);
     }
 
     /// The batches of the next joint one, with a permit for it; none when others have gathered them.
@@ -220,18 +225,21 @@ impl Joint {
         (self.take(), permit)
     }
 
-    /// The batches of the next joint one, in the order of their groups.
+    /// The batches of the next joint one, in the order of their groups, one of each; the others wait.
     fn take(&self) -> Vec<Request> {
         let mut waiting = locked(&self.0.waiting);
-        let sums = waiting.iter().scan((0, 0), |sums, request| {
-            let (before, records) = (*sums, request.part.records());
-            let bytes: usize = records.iter().map(|record| record.bytes()).sum();
-            *sums = (before.0 + records.len(), before.1 + bytes);
-            Some(before)
-        });
-        let count =
-            sums.take_while(|(records, bytes)| *records < RECORDS_MAX && *bytes < BATCH_BYTES_MAX).count();
-        let mut taken: Vec<Request> = waiting.drain(..count).collect();
+        let (mut taken, mut records, mut bytes): (Vec<Request>, _, _) = (Vec::new(), 0, 0);
+        for request in std::mem::take(&mut *waiting) {
+            let known = taken.iter().any(|one| one.part.group() == request.part.group());
+            if known || records >= RECORDS_MAX || bytes >= BATCH_BYTES_MAX {
+                waiting.push(request);
+                continue;
+            }
+            let its = request.part.records();
+            (records, bytes) =
+                (records + its.len(), bytes + its.iter().map(|record| record.bytes()).sum::<usize>());
+            taken.push(request);
+        }
         drop(waiting);
         taken.sort_by_key(|request| request.part.group().map(|group| (group.id.clone(), group.generation)));
         taken
