@@ -24,7 +24,10 @@ async fn a_group_whose_record_is_refused_leaves_and_the_others_go_on_in_one_tran
     becomes(&instance.read, CUSTOMERS, i64::try_from(MANY - 1).expect("a few")).await;
     has_left(&process, &instance.group("customers")).await;
     instance.refuse_no_more("customers_g1").await;
-    instance.millrace(&["dlq", "redrive", "--group", "customers"]).await.expect_success();
+    instance
+        .millrace(&["dlq", "redrive", "--group", "customers", "--why", "nothing is refused"])
+        .await
+        .expect_success();
     becomes(&instance.read, CUSTOMERS, i64::try_from(MANY).expect("a few")).await;
     instance.settle().await;
     // A process that shares all transactions again.
