@@ -60,6 +60,8 @@ pub struct Instance {
     pub kafka: Reader,
     /// The contexts that it has.
     pub contexts: Vec<&'static str>,
+    /// Views and contexts that they read, but not in an earlier release that works on it.
+    pub unread: &'static [(&'static str, &'static str)],
 }
 
 /// Another build of Millrace, which works on an instance.
@@ -128,6 +130,7 @@ impl Instance {
             read: pool("READ_DATABASE_URL", &name),
             kafka: Reader::default(),
             contexts: contexts(&settings),
+            unread: &[],
             kit: kit(workshop, name, &settings),
         };
         instance.millrace(&["setup"]).await.expect_success();
@@ -220,7 +223,11 @@ impl Instance {
 
     /// The views that it has.
     pub fn views(&self) -> Vec<View> {
-        views::of(&self.contexts)
+        let mut views = views::of(&self.contexts);
+        for view in &mut views {
+            view.contexts.retain(|context| !self.unread.contains(&(view.name, context)));
+        }
+        views
     }
 
     /// Writes commands to a file of the instance, one per line; returns its path.
