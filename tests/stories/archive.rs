@@ -5,6 +5,7 @@ use millrace_tests::{Instance, Load};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::prune::SHORT;
 use crate::{beside_others, instance};
 
 const LOAD: Load = Load { customers: 20, products: 10, orders: 60 };
@@ -16,20 +17,6 @@ const EVENTS: &str = "SELECT count(*), coalesce(sum(hashtextextended(e.*::text, 
 const MAKE: &str = "CREATE TABLE outbox_archived (LIKE outbox INCLUDING ALL)";
 const ATTACH: &str = "ALTER TABLE outbox_archived INHERIT outbox";
 const DETACH: &str = "ALTER TABLE outbox_archived NO INHERIT outbox";
-/// Removes everything that it may, and each kind before what it depends on.
-const PRUNE: [&str; 11] = [
-    "prune",
-    "--set",
-    "topics.command_retention=1ms",
-    "--set",
-    "retention.receipts=2ms",
-    "--set",
-    "retention.outbox=1ms",
-    "--set",
-    "retention.dead_letters=1ms",
-    "--set",
-    "retention.audit=1ms",
-];
 /// A few at a time, of streams that are done with for now.
 const MOVE: &str = "WITH old AS (
          DELETE FROM ONLY outbox WHERE ctid = ANY(ARRAY(
@@ -98,7 +85,7 @@ async fn retention_removes_no_event(instance: &Instance) {
     let before = events(&instance.write).await;
     let others = "SELECT count(*) FROM outbox WHERE version IS NULL";
     let there = instance.count(others).await.expect("a number");
-    instance.millrace(&PRUNE).await.expect_success();
+    instance.millrace(&[&["prune"][..], &SHORT].concat()).await.expect_success();
     assert!(instance.count(others).await.expect("a number") < there, "nothing was removed of {there}");
     assert_eq!(events(&instance.write).await, before);
 }

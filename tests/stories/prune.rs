@@ -11,7 +11,7 @@ use crate::fulfilment::{Shop, cancel, place, shop};
 const ORDERS: usize = 4;
 const UNITS: i64 = 40;
 /// Everything is old at once.
-const SHORT: [&str; 14] = [
+pub(crate) const SHORT: [&str; 14] = [
     "--set",
     "topics.command_retention=1ms",
     "--set",

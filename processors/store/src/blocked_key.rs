@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
-use crate::columns::bind_columns;
+use crate::columns::{self, bind_columns};
 use crate::consumer_offset::Partition;
 use crate::database::milliseconds;
 use crate::statements::statements;
@@ -71,7 +71,7 @@ pub async fn topics(connection: &mut PgConnection, asked: &[(&Group, &str)]) -> 
         group.id.as_str(), group.generation, *topic
     );
     let places: Vec<i64> = topics.fetch_all(connection).await?;
-    Ok(places.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect())
+    Ok(places.into_iter().filter_map(columns::place).collect())
 }
 
 /// What a key waits for.

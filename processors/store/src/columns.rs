@@ -18,3 +18,8 @@ macro_rules! bind_columns {
 }
 
 pub(crate) use bind_columns;
+
+/// The place of a row among those that were bound: `WITH ORDINALITY` counts from 1.
+pub(crate) fn place(ordinality: i64) -> Option<usize> {
+    usize::try_from(ordinality - 1).ok()
+}

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
+use crate::columns::bind_columns;
 use crate::names::Namespace;
 
 /// The SQL view, with a placeholder for the namespace.
@@ -33,9 +34,9 @@ pub async fn of_streams(
     executor: impl PgExecutor<'_>,
     streams: &[(String, String)],
 ) -> sqlx::Result<Vec<Shown>> {
-    let (contexts, ids): (Vec<&str>, Vec<&str>) =
-        streams.iter().map(|(context, id)| (context.as_str(), id.as_str())).unzip();
-    sqlx::query_as(OF_STREAMS).bind(contexts).bind(ids).fetch_all(executor).await
+    bind_columns!(sqlx::query_as(OF_STREAMS), streams, (context, id) => context.as_str(), id.as_str())
+        .fetch_all(executor)
+        .await
 }
 
 /// The version of a stream that a view has folded; `None` for a stream of which it has folded nothing.

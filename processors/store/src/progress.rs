@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Group;
-use crate::columns::bind_columns;
+use crate::columns::{self, bind_columns};
 use crate::statements::statements;
 
 statements! {
@@ -95,7 +95,7 @@ pub async fn load(connection: &mut PgConnection, keys: &[Key<'_>]) -> sqlx::Resu
     let rows: Vec<(i64, i64, String, String)> = load.fetch_all(connection).await?;
     let mut found = vec![None; keys.len()];
     for (place, version, ctid, xmin) in rows {
-        if let Some(at) = usize::try_from(place - 1).ok().and_then(|at| found.get_mut(at)) {
+        if let Some(at) = columns::place(place).and_then(|at| found.get_mut(at)) {
             *at = Some((version, Row { ctid, xmin }));
         }
     }

@@ -62,9 +62,9 @@ pub async fn versions(
     executor: impl PgExecutor<'_>,
     streams: &[(String, String)],
 ) -> sqlx::Result<Vec<(String, String, i64)>> {
-    let (contexts, ids): (Vec<&str>, Vec<&str>) =
-        streams.iter().map(|(context, id)| (context.as_str(), id.as_str())).unzip();
-    sqlx::query_as(VERSIONS).bind(contexts).bind(ids).fetch_all(executor).await
+    bind_columns!(sqlx::query_as(VERSIONS), streams, (context, id) => context.as_str(), id.as_str())
+        .fetch_all(executor)
+        .await
 }
 
 /// A locked stream: id, version, `ctid`, which does not change while the row is locked, and whether its state was written by code

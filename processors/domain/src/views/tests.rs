@@ -13,6 +13,7 @@ use millrace_schemas::payments::{
     CaptureRequested, Event as Payments, PaymentAuthorised, PaymentCaptured, PaymentDeclined,
     PaymentRefunded, PaymentRequested, PaymentVoided, RefundFailed, RefundRequested,
 };
+use millrace_schemas::reviews::{ReviewEdited, ReviewWithdrawn, ReviewWritten};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ use super::payments::{PaymentRow, PaymentView};
 use super::products::{ProductRow, ProductView};
 use super::sales_daily::{SalesDaily, SalesKey};
 use super::stock_reservations::{StockReservationRow, StockReservationView};
-use crate::testing::{fold_view, recorded};
+use crate::testing::{fold_view, recorded, strings};
 use crate::{Log, Tally, View};
 
 const JULY_4_1996: i64 = 836_438_400_000_000;
@@ -398,4 +399,31 @@ fn a_view_subscribes_only_to_the_contexts_that_it_reads() {
     assert!(StockReservationView::keys(&recorded(&stock_received("1", 5), 1)).is_empty());
     assert_eq!(CustomerView::keys(&recorded(&order_placed("1", 0), 1)), ["VINET"]);
     assert_eq!(OrderView::keys(&recorded(&shipped("1", 0), 1)), ["1"]);
+}
+
+/// A customer's review of a product.
+pub(crate) fn review_written(product_id: &str, customer_id: &str, rating: i32) -> Event {
+    let [review_id, product_id] = strings([&format!("{product_id}:{customer_id}"), product_id]);
+    let [customer_id, title, text] = strings([customer_id, "Chai", "Tea."]);
+    let written_at = 0;
+    let written = ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at };
+    Event::Reviews(written.into())
+}
+
+/// The same review with another rating.
+pub(crate) fn review_edited(product_id: &str, customer_id: &str, previous_rating: i32, rating: i32) -> Event {
+    let [review_id, product_id] = strings([&format!("{product_id}:{customer_id}"), product_id]);
+    let [customer_id, title, text] = strings([customer_id, "Chai", "Cold tea."]);
+    let edited_at = 0;
+    let edited =
+        ReviewEdited { review_id, product_id, customer_id, rating, previous_rating, title, text, edited_at };
+    Event::Reviews(edited.into())
+}
+
+/// The same review taken back.
+pub(crate) fn review_withdrawn(product_id: &str, customer_id: &str, previous_rating: i32) -> Event {
+    let [review_id, product_id] = strings([&format!("{product_id}:{customer_id}"), product_id]);
+    let [customer_id, reason] = strings([customer_id, "mistaken"]);
+    let withdrawn = ReviewWithdrawn { review_id, product_id, customer_id, previous_rating, reason };
+    Event::Reviews(withdrawn.into())
 }

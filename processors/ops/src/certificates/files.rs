@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_engine::access::Access;
 use openssl::x509::X509;
 
-use super::{Certificate, latest_end, own_end};
+use super::{Certificate, databases, latest_end, own_end};
 use crate::address::Address;
 use crate::config::Config;
 
@@ -27,11 +27,7 @@ pub(super) fn all(config: &Config) -> Vec<Certificate> {
         ("connect", config.connect.access.files()),
     ];
     all.extend(services.iter().flat_map(|(component, access)| of_access(component, access)));
-    let databases = [
-        ("postgres.write.url", &config.postgres.write.url),
-        ("postgres.read.url", &config.postgres.read.url),
-    ];
-    all.extend(databases.iter().flat_map(|(setting, url)| of_url(setting, url)));
+    all.extend(databases(config).iter().flat_map(|(setting, url)| of_url(setting, url)));
     let properties = config.kafka.revealed();
     let named = OF_KAFKA.iter().filter_map(|(name, of)| Some((name, properties.get(*name)?, *of)));
     // librdkafka also takes a folder, or `probe` for those of the system.

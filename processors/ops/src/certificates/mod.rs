@@ -8,7 +8,8 @@ use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 
-use crate::config::Config;
+use crate::address::Address;
+use crate::config::{Config, Postgres};
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
@@ -26,6 +27,12 @@ pub(crate) async fn all(config: &Config) -> Vec<Certificate> {
     let mut all = files::all(config);
     all.extend(servers::all(config).await);
     all
+}
+
+/// The URLs of both databases, with their settings.
+fn databases(config: &Config) -> [(&'static str, &Address); 2] {
+    let Postgres { write, read, .. } = &config.postgres;
+    [("postgres.write.url", &write.url), ("postgres.read.url", &read.url)]
 }
 
 /// When the certificate of a server or of ours ends, the first of its chain; `None` without any.

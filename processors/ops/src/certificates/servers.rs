@@ -9,7 +9,7 @@ use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslRef, SslVerifyMod
 use openssl::x509::X509;
 use tokio::time::timeout;
 
-use super::{Certificate, own_end};
+use super::{Certificate, databases, own_end};
 use crate::address::Address;
 use crate::config::Config;
 
@@ -46,12 +46,8 @@ fn servers(config: &Config) -> Vec<Server> {
         ("registry.url", &config.registry.url),
         ("connect.url", &config.connect.url),
     ];
-    let databases = [
-        ("postgres.write.url", &config.postgres.write.url),
-        ("postgres.read.url", &config.postgres.read.url),
-    ];
     let services = services.into_iter().filter_map(|(setting, url)| of_service(setting, url));
-    let databases = databases.into_iter().filter_map(|(setting, url)| of_database(setting, url));
+    let databases = databases(config).into_iter().filter_map(|(setting, url)| of_database(setting, url));
     services.chain(databases).chain(brokers(config)).collect()
 }
 

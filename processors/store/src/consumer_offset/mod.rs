@@ -16,7 +16,7 @@ pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
 pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;
-use crate::columns::bind_columns;
+use crate::columns::{self, bind_columns};
 use crate::statements::statements;
 
 macro_rules! not_yet {
@@ -255,8 +255,7 @@ pub async fn advance(connection: &mut PgConnection, steps: &[Step<'_>]) -> sqlx:
         step.epoch, step.from, step.to, step.published
     );
     let made: Vec<i64> = advance.fetch_all(connection).await?;
-    let made: BTreeSet<usize> =
-        made.into_iter().filter_map(|place| usize::try_from(place - 1).ok()).collect();
+    let made: BTreeSet<usize> = made.into_iter().filter_map(columns::place).collect();
     Ok((0..steps.len()).filter(|place| !made.contains(place)).collect())
 }
 

@@ -68,11 +68,11 @@ pub(super) fn of_review(event: &Reviews) -> &str {
 mod tests {
     use millrace_schemas::Event;
     use millrace_schemas::carts::{CartAbandoned, CartCreated};
-    use millrace_schemas::reviews::{ReviewEdited, ReviewWithdrawn, ReviewWritten};
 
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, fold_view, strings};
     use crate::views::customers::CustomerView;
+    use crate::views::tests::{review_edited, review_withdrawn, review_written};
 
     fn row_after(streams: &[Vec<Event>]) -> CustomerRow {
         let rows = assert_same_rows_in_any_order::<CustomerView>(streams);
@@ -87,38 +87,6 @@ mod tests {
     fn abandoned(cart_id: &str, customer_id: &str) -> Event {
         let [cart_id, reason, customer_id] = strings([cart_id, "forgotten", customer_id]);
         Event::Carts(CartAbandoned { cart_id, reason, customer_id }.into())
-    }
-
-    fn written(product_id: &str, rating: i32) -> Event {
-        let [review_id, product_id] = strings([&format!("{product_id}:VINET"), product_id]);
-        let [customer_id, title, text] = strings(["VINET", "Chai", "Tea."]);
-        let written_at = 0;
-        let written = ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at };
-        Event::Reviews(written.into())
-    }
-
-    fn edited(product_id: &str, previous_rating: i32, rating: i32) -> Event {
-        let [review_id, product_id] = strings([&format!("{product_id}:VINET"), product_id]);
-        let [customer_id, title, text] = strings(["VINET", "Chai", "Cold tea."]);
-        let edited_at = 0;
-        let edited = ReviewEdited {
-            review_id,
-            product_id,
-            customer_id,
-            rating,
-            previous_rating,
-            title,
-            text,
-            edited_at,
-        };
-        Event::Reviews(edited.into())
-    }
-
-    fn withdrawn(product_id: &str, previous_rating: i32) -> Event {
-        let [review_id, product_id] = strings([&format!("{product_id}:VINET"), product_id]);
-        let [customer_id, reason] = strings(["VINET", "mistaken"]);
-        let withdrawn = ReviewWithdrawn { review_id, product_id, customer_id, previous_rating, reason };
-        Event::Reviews(withdrawn.into())
     }
 
     #[test]
@@ -140,9 +108,9 @@ mod tests {
     #[test]
     fn reviews_are_counted_and_their_ratings_averaged_as_they_stand() {
         let row = row_after(&[
-            vec![written("1", 5), edited("1", 5, 2)],
-            vec![written("2", 4), withdrawn("2", 4)],
-            vec![written("3", 3)],
+            vec![review_written("1", "VINET", 5), review_edited("1", "VINET", 5, 2)],
+            vec![review_written("2", "VINET", 4), review_withdrawn("2", "VINET", 4)],
+            vec![review_written("3", "VINET", 3)],
         ]);
         assert_eq!((row.reviews, row.rating_sum, row.rating_hundredths), (2, 5, Some(250)));
     }

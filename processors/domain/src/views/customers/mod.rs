@@ -15,11 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
 use millrace_schemas::notifications::Event as Notifications;
-use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed, OrderPlaced};
 use millrace_schemas::payments::Event as Payments;
 use serde::{Deserialize, Serialize};
 
-use super::time;
 use crate::{Recorded, View};
 
 pub use ordering::OrderMean;
@@ -176,7 +174,7 @@ impl View for CustomerView {
             Event::Carts(event) => behaviour::of_cart(event),
             Event::Customers(_) => Some(recorded.stream.as_str()),
             Event::Notifications(event) => of_notification(event),
-            Event::Orders(event) => of_order(event),
+            Event::Orders(event) => ordering::of_order(event),
             Event::Payments(event) => of_payment(event),
             Event::Reviews(event) => Some(behaviour::of_review(event)),
             Event::Subscriptions(event) => subscriptions::of_subscription(event),
@@ -214,47 +212,6 @@ impl CustomerRow {
             | Notifications::NotificationQueued(_)
             | Notifications::NotificationSuppressed(_) => self,
         }
-    }
-
-    fn ordered(self, event: &Orders) -> Self {
-        match event {
-            Orders::OrderPlaced(event) => self.placed(event),
-            Orders::OrderConfirmed(event) => self.confirmed(event),
-            Orders::OrderCancelled(event) => self.cancelled(event),
-            Orders::OrderShipped(_) => self,
-        }
-    }
-
-    fn placed(mut self, event: &OrderPlaced) -> Self {
-        self.count(1, &event.currency, event.total);
-        self.first_order_at = seen::earliest(self.first_order_at, time(event.placed_at));
-        // Ties go to the greater id, so that the order of arrival does not matter.
-        let newest = (self.last_order_at.take(), self.last_order_id.take());
-        let this = (Some(time(event.placed_at)), Some(event.order_id.clone()));
-        (self.last_order_at, self.last_order_id) = newest.max(this);
-        self.with_interval()
-    }
-
-    fn confirmed(self, event: &OrderConfirmed) -> Self {
-        let lines = event.lines.iter().map(|line| (line.product_id.as_str(), line.quantity));
-        // The first version has no lines; what it confirmed is never taken back as confirmed.
-        let counted = i64::from(!event.lines.is_empty());
-        Self { orders_confirmed: self.orders_confirmed.wrapping_add(counted), ..self }.with_products(lines)
-    }
-
-    fn cancelled(mut self, event: &OrderCancelled) -> Self {
-        self.count(-1, &event.currency, event.total.wrapping_neg());
-        self.orders_cancelled = self.orders_cancelled.wrapping_add(1);
-        self.orders_confirmed = self.orders_confirmed.wrapping_sub(i64::from(event.confirmed));
-        // An order that was not confirmed before was not counted.
-        let counted = event.lines.iter().filter(|_| event.confirmed);
-        self.with_products(counted.map(|line| (line.product_id.as_str(), line.quantity.wrapping_neg())))
-    }
-
-    fn count(&mut self, orders: i64, currency: &str, amount: i64) {
-        self.order_count = self.order_count.wrapping_add(orders);
-        add(&mut self.order_value, currency, amount);
-        ordering::count(&mut self.order_means, &self.order_value, currency, orders);
     }
 
     fn paid(mut self, event: &Payments) -> Self {
@@ -301,15 +258,6 @@ fn of_notification(event: &Notifications) -> Option<&str> {
     }
 }
 
-fn of_order(event: &Orders) -> Option<&str> {
-    match event {
-        Orders::OrderPlaced(event) => Some(&event.customer_id),
-        Orders::OrderConfirmed(event) => Some(&event.customer_id),
-        Orders::OrderCancelled(event) => Some(&event.customer_id),
-        Orders::OrderShipped(_) => None,
-    }
-}
-
 fn of_payment(event: &Payments) -> Option<&str> {
     match event {
         Payments::PaymentCaptured(event) => Some(&event.customer_id),
@@ -327,6 +275,7 @@ fn of_payment(event: &Payments) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use millrace_schemas::customers::{CustomerDetailsChanged, CustomerRegistered};
+    use millrace_schemas::orders::Event as Orders;
 
     use super::*;
     use crate::contexts::customers::examples::registered;
@@ -337,6 +286,7 @@ mod tests {
         notifications_allowed, notifications_stopped, order_placed, payment_requested, refund_requested,
         refunded, shipped,
     };
+    use crate::views::time;
 
     fn details() -> CustomerRegistered {
         CustomerRegistered {

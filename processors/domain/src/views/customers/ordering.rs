@@ -1,8 +1,10 @@
-//! How often a customer orders, and the mean value of their orders.
+//! What a customer orders: figures, the last order, how often and of what mean value.
 
+use millrace_schemas::orders::{Event as Orders, OrderCancelled, OrderConfirmed, OrderPlaced};
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerRow, Money};
+use super::{CustomerRow, Money, add, seen};
+use crate::views::time;
 
 /// The orders of one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,9 +17,60 @@ pub struct OrderMean {
     pub amount: i64,
 }
 
+/// The customer of an order; shipping does not name one.
+pub(super) fn of_order(event: &Orders) -> Option<&str> {
+    match event {
+        Orders::OrderPlaced(event) => Some(&event.customer_id),
+        Orders::OrderConfirmed(event) => Some(&event.customer_id),
+        Orders::OrderCancelled(event) => Some(&event.customer_id),
+        Orders::OrderShipped(_) => None,
+    }
+}
+
 impl CustomerRow {
+    pub(super) fn ordered(self, event: &Orders) -> Self {
+        match event {
+            Orders::OrderPlaced(event) => self.placed(event),
+            Orders::OrderConfirmed(event) => self.confirmed(event),
+            Orders::OrderCancelled(event) => self.cancelled(event),
+            Orders::OrderShipped(_) => self,
+        }
+    }
+
+    fn placed(mut self, event: &OrderPlaced) -> Self {
+        self.count(1, &event.currency, event.total);
+        self.first_order_at = seen::earliest(self.first_order_at, time(event.placed_at));
+        // Ties go to the greater id, so that the order of arrival does not matter.
+        let newest = (self.last_order_at.take(), self.last_order_id.take());
+        let this = (Some(time(event.placed_at)), Some(event.order_id.clone()));
+        (self.last_order_at, self.last_order_id) = newest.max(this);
+        self.with_interval()
+    }
+
+    fn confirmed(self, event: &OrderConfirmed) -> Self {
+        let lines = event.lines.iter().map(|line| (line.product_id.as_str(), line.quantity));
+        // The first version has no lines; what it confirmed is never taken back as confirmed.
+        let counted = i64::from(!event.lines.is_empty());
+        Self { orders_confirmed: self.orders_confirmed.wrapping_add(counted), ..self }.with_products(lines)
+    }
+
+    fn cancelled(mut self, event: &OrderCancelled) -> Self {
+        self.count(-1, &event.currency, event.total.wrapping_neg());
+        self.orders_cancelled = self.orders_cancelled.wrapping_add(1);
+        self.orders_confirmed = self.orders_confirmed.wrapping_sub(i64::from(event.confirmed));
+        // An order that was not confirmed before was not counted.
+        let counted = event.lines.iter().filter(|_| event.confirmed);
+        self.with_products(counted.map(|line| (line.product_id.as_str(), line.quantity.wrapping_neg())))
+    }
+
+    fn count(&mut self, orders: i64, currency: &str, amount: i64) {
+        self.order_count = self.order_count.wrapping_add(orders);
+        add(&mut self.order_value, currency, amount);
+        count(&mut self.order_means, &self.order_value, currency, orders);
+    }
+
     /// With the mean time between two orders. An order that is cancelled was placed all the same.
-    pub(super) fn with_interval(self) -> Self {
+    fn with_interval(self) -> Self {
         let pauses = self.order_count.wrapping_add(self.orders_cancelled).wrapping_sub(1);
         let all =
             self.last_order_at.zip(self.first_order_at).map(|(last, first)| (last - first).num_seconds());
@@ -27,7 +80,7 @@ impl CustomerRow {
 }
 
 /// Counts orders of a currency, whose value is among `values` already.
-pub(super) fn count(means: &mut Vec<OrderMean>, values: &[Money], currency: &str, orders: i64) {
+fn count(means: &mut Vec<OrderMean>, values: &[Money], currency: &str, orders: i64) {
     let found = means.binary_search_by(|mean| mean.currency.as_str().cmp(currency));
     let place = found.unwrap_or_else(|place| {
         means.insert(place, OrderMean { currency: currency.to_owned(), orders: 0, amount: 0 });

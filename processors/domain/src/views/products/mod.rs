@@ -172,10 +172,9 @@ mod tests {
         StockAdjusted, StockReceived, StockReleased, StockReserved, StockReturned, StockShipped,
     };
 
-    use millrace_schemas::reviews::{ReviewEdited, ReviewWithdrawn, ReviewWritten};
-
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, recorded};
+    use crate::views::tests::{review_edited, review_withdrawn, review_written};
 
     fn catalog(event: impl Into<Catalog>) -> Event {
         Event::Catalog(event.into())
@@ -236,38 +235,6 @@ mod tests {
         }
     }
 
-    fn written(customer_id: &str, rating: i32) -> Event {
-        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
-        let [customer_id, title, text] = [customer_id, "Chai", "Tea."].map(str::to_owned);
-        let written_at = 0;
-        let written = ReviewWritten { review_id, product_id, customer_id, rating, title, text, written_at };
-        Event::Reviews(written.into())
-    }
-
-    fn edited(customer_id: &str, previous_rating: i32, rating: i32) -> Event {
-        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
-        let [customer_id, title, text] = [customer_id, "Chai", "Cold tea."].map(str::to_owned);
-        let edited_at = 0;
-        let edited = ReviewEdited {
-            review_id,
-            product_id,
-            customer_id,
-            rating,
-            previous_rating,
-            title,
-            text,
-            edited_at,
-        };
-        Event::Reviews(edited.into())
-    }
-
-    fn withdrawn(customer_id: &str, previous_rating: i32) -> Event {
-        let [review_id, product_id] = [&format!("1:{customer_id}"), "1"].map(str::to_owned);
-        let [customer_id, reason] = [customer_id, "mistaken"].map(str::to_owned);
-        let withdrawn = ReviewWithdrawn { review_id, product_id, customer_id, previous_rating, reason };
-        Event::Reviews(withdrawn.into())
-    }
-
     fn only_row(streams: &[Vec<Event>]) -> ProductRow {
         let rows = assert_same_rows_in_any_order::<ProductView>(streams);
         assert_eq!(rows.len(), 1);
@@ -301,9 +268,9 @@ mod tests {
     fn reviews_are_counted_by_their_stars_in_any_order() {
         let row = only_row(&[
             offered(),
-            vec![written("ana", 5)],
-            vec![written("bo", 4), edited("bo", 4, 1)],
-            vec![written("cy", 3), withdrawn("cy", 3), written("cy", 2)],
+            vec![review_written("1", "ana", 5)],
+            vec![review_written("1", "bo", 4), review_edited("1", "bo", 4, 1)],
+            vec![review_written("1", "cy", 3), review_withdrawn("1", "cy", 3), review_written("1", "cy", 2)],
         ]);
         assert_eq!((stars(&row), row.reviews), ([1, 1, 0, 0, 1], 3));
         assert_eq!((row.rating_hundredths, row.name.as_deref()), (Some(267), Some("Chai tea")));
@@ -313,23 +280,27 @@ mod tests {
     fn an_average_is_rounded_half_up_and_missing_without_reviews() {
         let average = |ratings: &[i32]| {
             let reviews = ratings.iter().zip(["a", "b", "c", "d", "e", "f", "g", "h"]);
-            let events: Vec<Event> = reviews.map(|(rating, customer)| written(customer, *rating)).collect();
+            let events: Vec<Event> =
+                reviews.map(|(rating, customer)| review_written("1", customer, *rating)).collect();
             fold_view::<ProductView>(&events).remove("1").and_then(|row| row.rating_hundredths)
         };
         assert_eq!(average(&[4, 5]), Some(450));
         assert_eq!(average(&[1, 1, 1, 1, 1, 1, 1, 2]), Some(113), "1.125");
         assert_eq!(average(&[1, 1, 2]), Some(133));
-        assert_eq!(only_row(&[vec![written("a", 5), withdrawn("a", 5)]]).rating_hundredths, None);
+        assert_eq!(
+            only_row(&[vec![review_written("1", "a", 5), review_withdrawn("1", "a", 5)]]).rating_hundredths,
+            None
+        );
     }
 
     #[test]
     fn a_review_touches_the_row_of_its_product() {
-        assert_eq!(ProductView::keys(&recorded(&written("ana", 5), 1)), ["1"]);
+        assert_eq!(ProductView::keys(&recorded(&review_written("1", "ana", 5), 1)), ["1"]);
     }
 
     #[test]
     fn a_row_comes_back_as_it_was_stored() {
-        assert_survives_storage(&only_row(&[vec![written("ana", 5)]]));
+        assert_survives_storage(&only_row(&[vec![review_written("1", "ana", 5)]]));
         assert_survives_storage(&row());
         assert_survives_storage(&ProductRow::default());
     }
