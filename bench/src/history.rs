@@ -73,7 +73,7 @@ async fn point(instance: &Instance, options: &History, streams: u64) -> Result<M
         fill(instance, options, streams).await?;
     }
     let views: Vec<&str> = options.views.iter().map(String::as_str).collect();
-    let running = instance.start(&views, &[]).await?;
+    let running = instance.start(&roles(&views), &[]).await?;
     caught_up(instance, &views, streams * options.versions).await?;
     let some = customers::customer(Step { stream: streams / 2, version: 1 });
     let status = seconds(instance, &["status"]).await?;
@@ -87,6 +87,14 @@ async fn point(instance: &Instance, options: &History, streams: u64) -> Result<M
     let commands_per_second = drain(instance, streams, options.commands).await?;
     let events = streams * options.versions;
     Ok(Measured { events, status, commands, commands_of_stream, verify, incremental, commands_per_second })
+}
+
+/// The roles that work: only these views, or everything.
+fn roles<'v>(views: &[&'v str]) -> Vec<&'v str> {
+    match views {
+        [] => Vec::new(),
+        some => [&["view"][..], some].concat(),
+    }
 }
 
 /// Waits until all views have applied these events, or those that work.

@@ -100,19 +100,9 @@ impl Roles {
     /// Creates the clients, which connect when first used.
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let namespace = config.namespace.clone();
-        let write = pool(&config.postgres.write, "postgres.write.url", config)?;
         let read = pool(&config.postgres.read, "postgres.read.url", config)?;
-        let config::Registry { url, access } = &config.registry;
-        let registry = Registry::new(url.reveal(), access.files(), config.awaited_timeout());
-        let registry = Arc::new(registry.map_err(|error| Failure::usage("registry").caused_by(error))?);
-        let commands = commands::Shared {
-            group: Group { id: namespace.group(COMMANDS), generation: 1 },
-            pool: write.clone(),
-            registry: registry.clone(),
-            cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
-            refolders: Arc::new(refolders()),
-            namespace: namespace.clone(),
-        };
+        let commands = deciding(config)?;
+        let (write, registry) = (commands.pool.clone(), commands.registry.clone());
         let effects = effects::Shared {
             pool: write.clone(),
             registry: registry.clone(),
@@ -247,6 +237,20 @@ impl Roles {
         visit(&mut builder);
         builder.found
     }
+}
+
+/// What deciding commands needs. Connects when first used.
+pub(crate) fn deciding(config: &Config) -> Result<commands::Shared, Failure> {
+    let config::Registry { url, access } = &config.registry;
+    let registry = Registry::new(url.reveal(), access.files(), config.awaited_timeout());
+    Ok(commands::Shared {
+        group: Group { id: config.namespace.group(COMMANDS), generation: 1 },
+        pool: pool(&config.postgres.write, "postgres.write.url", config)?,
+        registry: Arc::new(registry.map_err(|error| Failure::usage("registry").caused_by(error))?),
+        cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
+        refolders: Arc::new(refolders()),
+        namespace: config.namespace.clone(),
+    })
 }
 
 fn effect_settings(effects: &config::Effects) -> effects::Settings {

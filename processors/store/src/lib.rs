@@ -13,6 +13,7 @@ pub mod database;
 pub mod dead_letter;
 pub mod deployed;
 pub mod effect;
+pub mod folded_ahead;
 pub mod freshness;
 mod group;
 pub mod growth;
@@ -48,6 +49,7 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
     let own = [
         command::STATEMENTS,
         effect::STATEMENTS,
+        folded_ahead::STATEMENTS,
         heartbeat::STATEMENTS,
         notified::STATEMENTS,
         outbox::STATEMENTS,

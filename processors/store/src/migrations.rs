@@ -57,6 +57,7 @@ pub const WRITE: Migrations = Migrations(&[
     Step::new("calls that are superfluous", include_str!("../migrations/0009_write.sql")),
     Step::new("versions of requests", include_str!("../migrations/0010_write.sql")),
     Step::new("notifications", include_str!("../migrations/0012_write.sql")),
+    Step::new("states that are folded ahead", include_str!("../migrations/0013_write.sql")),
 ]);
 /// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
@@ -193,6 +194,7 @@ mod tests {
             0x89a0_16db,
             0x9fe7_6e23,
             0x1fac_b758,
+            0x26ce_9f23,
         ];
         let read = [
             0xc556_bd9f,

@@ -34,6 +34,8 @@ statements! {
          ORDER BY 1, 2";
     /// The stream that ends the next part, found by OFFSET.
     BEHIND = "SELECT context, id FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id OFFSET $3 LIMIT 1";
+    LONG = "SELECT id, version FROM stream WHERE context = $1 AND id > $2 AND version > $3 AND state_version < $4
+         ORDER BY id LIMIT $5";
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
 }
 
@@ -176,6 +178,20 @@ pub async fn behind(
     many: i64,
 ) -> sqlx::Result<Option<(String, String)>> {
     sqlx::query_as(BEHIND).bind(context).bind(id).bind(many - 1).fetch_optional(executor).await
+}
+
+/// The next streams of a context, by id, with more than `min` events and a state of an earlier version of the code: id and version.
+///
+/// # Errors
+/// Database errors.
+pub async fn long(
+    executor: impl PgExecutor<'_>,
+    context: &str,
+    state_version: i32,
+    (after, min, limit): (&str, i64, i64),
+) -> sqlx::Result<Vec<(String, i64)>> {
+    let long = sqlx::query_as(LONG).bind(context).bind(after).bind(min).bind(state_version).bind(limit);
+    long.fetch_all(executor).await
 }
 
 /// An estimate of the number of streams.

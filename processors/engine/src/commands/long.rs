@@ -13,7 +13,7 @@ use crate::error::{Dependency, WorkError};
 use crate::registry::Registry;
 
 /// Events that are folded again inside a batch, and events of a page, at most.
-pub(super) const IN_BATCH_MAX: i64 = 5_000;
+pub const IN_BATCH_MAX: i64 = 5_000;
 /// The delay before a stream that could not be folded is tried again.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Events between two log lines about the progress.
@@ -56,6 +56,19 @@ fn begin(shared: &Shared, stream: Stream, (at, version): (i64, i64)) -> WorkErro
         }
     }
     WorkError::outage(Dependency::Postgres, progress)
+}
+
+/// Folds a stream up to a version and stores the state, before a command needs it: that command's batch then only folds the events
+/// that came later.
+///
+/// # Errors
+/// As of deciding; what was folded is stored, and the next call continues from there.
+pub async fn fold_ahead(
+    shared: &Shared,
+    (context, id): (&'static str, &str),
+    version: i64,
+) -> Result<(), WorkError> {
+    pages(shared, (context, id), version).await
 }
 
 /// Folds a stream up to a version.

@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
 pub use identity::{Identity, is_content};
+pub use long::{IN_BATCH_MAX, fold_ahead};
 pub use refold::Refolders;
 
 use crate::database::Pool;

@@ -72,6 +72,11 @@ impl Refolders {
         self.contexts.insert(C::NAME, (C::STATE_VERSION, fold_events::<C>));
     }
 
+    /// Each context, with the version of the code that folds its states.
+    pub fn versions(&self) -> impl Iterator<Item = (&'static str, i32)> + '_ {
+        self.contexts.iter().map(|(context, (version, _))| (*context, *version))
+    }
+
     pub(super) fn state_version(&self, context: &str) -> i32 {
         self.contexts.get(context).map_or(0, |(version, _)| *version)
     }

@@ -9,6 +9,7 @@ mod holders;
 pub mod indices;
 mod schemas;
 mod settings;
+mod states;
 mod steps;
 mod tables;
 mod teardown;
@@ -55,6 +56,7 @@ pub async fn setup(config: &Config, options: Options, report: Report<'_>) -> Res
     schemas::register(config, &mut steps).await?;
     let smaller = topics::create(config, options.partitions, &mut steps).await?;
     let live = databases::create(config, options.downgrade, &mut steps).await?;
+    states::fold_ahead(config, &mut steps).await?;
     growth::enlarge(config, &smaller, &mut steps).await?;
     if !steps.dry {
         topics::ensure(config, &replayed_topics(config, &live)).await?;

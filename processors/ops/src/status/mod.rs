@@ -11,8 +11,13 @@ pub(crate) mod services;
 pub(crate) mod under_way;
 mod verdict;
 
+use std::collections::BTreeMap;
+
+use rdkafka::error::KafkaError;
+
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::kafka;
 use crate::layout::{self, Side};
 use crate::postgres::Database;
 
@@ -41,9 +46,8 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
         process,
         generations,
         unfit,
-        resets,
         under_way,
-        kept,
+        (resets, kept),
     ) = tokio::join!(
         databases::facts(&write),
         databases::facts(&read),
@@ -54,13 +58,15 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
         services::process(config),
         databases::generations(&read),
         databases::unfit(config, &read),
-        resets::look(config, &write, &read),
         under_way::look(config, &write, None),
-        lag::retentions(config),
+        settings_of_kafka(config, &write, &read),
     );
     let (resets, sound) = resets::split(resets);
-    let kafka = tokio::task::block_in_place(|| lag::measure(config, (&write, &read), lag::LOOK_TIME_MAX));
-    let kafka = kafka.map(|kafka| kafka.keeping(&kept));
+    let kafka = kept.and_then(|kept| {
+        let facts = (&write, &read);
+        let kafka = tokio::task::block_in_place(|| lag::measure(config, facts, lag::LOOK_TIME_MAX))?;
+        Ok(kafka.keeping(&kept))
+    });
     let members = match &kafka {
         Ok(kafka) => tokio::task::block_in_place(|| members::members(config, kafka)),
         // The error is already reported for Kafka.
@@ -84,4 +90,21 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
         sound,
         under_way,
     })
+}
+
+/// Resets by operators, and how long topics keep records, unless Kafka is away: then nothing else is asked of it.
+async fn settings_of_kafka(
+    config: &Config,
+    write: &Database,
+    read: &Database,
+) -> (Result<Vec<Wish>, Failure>, Result<BTreeMap<String, f64>, Failure>) {
+    let topic = layout::topics(config).into_iter().next().map(|topic| topic.name);
+    let failure = |away: &KafkaError| kafka::failure(&config.kafka, away);
+    match kafka::reach(&config.kafka, topic).await {
+        Err(away) => (Err(failure(&away)), Err(failure(&away))),
+        Ok(()) => {
+            let (resets, kept) = tokio::join!(resets::look(config, write, read), lag::retentions(config));
+            (resets, Ok(kept))
+        }
+    }
 }
