@@ -4,7 +4,7 @@
 use millrace_store::indexes;
 use millrace_store::migrations::{READ, WRITE, applied};
 use millrace_store::{statements_of_the_read_side, statements_of_the_write_side};
-use millrace_tests::{Instance, eventually};
+use millrace_tests::Instance;
 use millrace_tests::instance::pool;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqlSafeStr as _};
 
@@ -159,38 +159,13 @@ async fn columns_are_not_renamed_while_a_process_is_connected(instance: &Instanc
     run(&instance.read, "DROP TABLE deployed").await;
     run(&instance.read, "DELETE FROM _sqlx_migrations WHERE version >= 3").await;
     let before = shape(&instance.read).await;
-    let process = session_of_a_process(instance).await;
+    let mut process = instance.read.acquire().await.expect("a session").detach();
+    let name = format!("SET application_name = '{}'", instance.session_name());
+    process.execute(AssertSqlSafe(name)).await.expect("a name");
     let refused = instance.millrace(&["setup"]).await;
     refused.expect_code(1).expect_told("(sessions: 1)").expect_told("stop every `millrace` process");
     assert_eq!(shape(&instance.read).await, before);
     process.close().await.expect("the process ends");
-    nor_when_it_was_started_while_setup_waited(instance).await;
     let again = instance.millrace(&["setup"]).await;
     again.expect_success().expect_told("created  read side        migration 3 (pause points)");
-}
-
-async fn session_of_a_process(instance: &Instance) -> PgConnection {
-    let mut process = instance.read.acquire().await.expect("a session").detach();
-    let name = format!("SET application_name = '{}'", instance.session_name());
-    process.execute(AssertSqlSafe(name)).await.expect("a name");
-    process
-}
-
-/// The first try of the migration waits for a reader in vain.
-async fn nor_when_it_was_started_while_setup_waited(instance: &Instance) {
-    let before = shape(&instance.read).await;
-    let mut reader = instance.read.begin().await.expect("a transaction");
-    sqlx::query("SELECT count(*) FROM consumer_offset").execute(&mut *reader).await.expect("offsets");
-    let mut setup = instance.begin(&["setup"]);
-    eventually("the migration is tried again", async || {
-        let log = setup.log();
-        if log.contains("is tried again") { Ok(()) } else { Err(log) }
-    })
-    .await;
-    let process = session_of_a_process(instance).await;
-    reader.rollback().await.expect("the end of the transaction");
-    assert_eq!(setup.ended().await.code(), Some(1), "{}", setup.log());
-    assert!(setup.log().contains("(sessions: 1)"), "{}", setup.log());
-    assert_eq!(shape(&instance.read).await, before);
-    process.close().await.expect("the process ends");
 }

@@ -63,9 +63,6 @@ async fn migrate_once(tries: &mut Tries<'_>, downgrade: bool) -> Result<bool, Fa
     create_schema(&mut transaction, tries.config).await.map_err(fail)?;
     // A setup of a later release may have run meanwhile.
     refuse_later_release(deployed::release(&mut transaction).await.map_err(fail)?, downgrade)?;
-    // A process may have been started while an earlier try waited.
-    let sessions = database.side.migrations().sessions_in_the_way(&mut transaction).await.map_err(fail)?;
-    database.refuse_connected(sessions)?;
     let due = database.side.migrations().due(&mut transaction).await.map_err(fail)?;
     let Some((version, name)) = due else { return Ok(false) };
     let applied = async { apply(&mut transaction, database.side, version).await.map_err(fail) };
