@@ -204,6 +204,16 @@ async fn a_letter_is_discarded(instance: &Instance) {
     let discard = ["dlq", "discard", "--code", "undecodable", "--why", "garbage"];
     instance.millrace(&discard).await.expect_success();
     becomes(&instance.write, DEAD, 0).await;
+    assert_eq!(copies(instance), [1, 1]);
+}
+
+/// Copies of dead letters of the write side and of the read side.
+fn copies(instance: &Instance) -> [usize; 2] {
+    let topic = instance.topic("evt", "orders");
+    ["fulfilment", "orders"].map(|role| {
+        let dead = format!("{topic}.{}.dlq", instance.group(role));
+        instance.kafka.all(&dead).len()
+    })
 }
 
 async fn what_is_left_goes_although_the_first_try_dies(instance: &Instance) {
@@ -217,6 +227,7 @@ async fn what_is_left_goes_although_the_first_try_dies(instance: &Instance) {
         becomes(pool, "SELECT count(*) FROM dead_letter", 0).await;
         becomes(pool, "SELECT count(*) FROM audit", 0).await;
     }
+    assert_eq!(copies(instance), [0, 0], "they go with the rows");
 }
 
 /// The saga's group is not set back behind its discarded letter; the rest of what was asked for is done.

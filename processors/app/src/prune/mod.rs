@@ -19,7 +19,7 @@ bounded rate (retention.interval, retention.rows_per_second).
   outbox         rejections, and decided commands of sagas and effects (retention.outbox), once Debezium has carried them
   saga-steps     steps of ended sagas (retention.saga_steps); the final standing is kept
   effect-bodies  requests and answers of ended calls (retention.effect_bodies); key and outcome are kept
-  dead-letters   dead letters that were redriven or discarded (retention.dead_letters)
+  dead-letters   dead letters that were redriven or discarded (retention.dead_letters), with their copies in Kafka
   audit          the audit of operators' changes (retention.audit)
 
 Events are never removed. Nothing is done twice because its row was removed: when a record is read again, no command is decided

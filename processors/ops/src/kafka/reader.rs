@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use millrace_engine::release;
-use millrace_kafka::{Unfetchable, Watermarks, is_unfetchable, next_offset, unfetchable, watermarks};
+use millrace_kafka::{
+    Unfetchable, Watermarks, is_unfetchable, next_offset, offsets, unfetchable, watermarks,
+};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -112,6 +115,20 @@ impl<'c> Reader<'c> {
     fn known_ends(&self, partitions: &[Partition]) -> Result<Watermarks, Failure> {
         let ends = watermarks(&self.consumer, partitions, TIMEOUT);
         ends.map_err(|error| failure(self.config, &error))
+    }
+
+    /// The offset of the first record of each partition that is not older than this time; partitions without one are left out.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`].
+    pub fn first_since(
+        &self,
+        partitions: &[Partition],
+        time: DateTime<Utc>,
+    ) -> Result<BTreeMap<Partition, i64>, Failure> {
+        let since = Offset::Offset(time.timestamp_millis());
+        let found = offsets(&self.consumer, partitions, since, TIMEOUT);
+        found.map_err(|error| failure(self.config, &error))
     }
 
     /// Passes the last few records of each partition to the visitor, partitions mixed, each in order. False when not all were

@@ -2,6 +2,7 @@
 //! recognise the removed rows' records, so that nothing is done twice (`docs/design/retention.md`).
 
 mod batch;
+mod copies;
 mod kind;
 mod look;
 
@@ -143,8 +144,20 @@ impl<'a> Pruner<'a> {
             self.listener.inspect(|listener| listener.count("rows removed", rows.rows));
             self.pace.took(gone).await;
         }
-        Ok(())
+        match kind {
+            Kind::DeadLetters => copies_go(self.config, &database, before).await,
+            _ => Ok(()),
+        }
     }
+}
+
+/// Copies of dead letters go with their rows, also those that an earlier run has left.
+async fn copies_go(config: &Config, database: &Database, before: DateTime<Utc>) -> Result<(), Failure> {
+    let copies = copies::remove(config, database, before).await?;
+    if copies > 0 {
+        tracing::info!(side = ?database.side, copies, "copies of dead letters that were removed are deleted from their topics");
+    }
+    Ok(())
 }
 
 /// The time before which rows of a kind are too old; `None` for ever. Since transactions have a timeout, all older rows of the

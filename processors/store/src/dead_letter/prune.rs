@@ -30,6 +30,8 @@ statements! {
              SELECT l.ctid ", prunable!(), " AND coalesce(l.settled_at, l.failed_at) >= coalesce($3::timestamptz, '-infinity')
              ORDER BY coalesce(l.settled_at, l.failed_at) LIMIT $4 FOR UPDATE OF l SKIP LOCKED))
          RETURNING grp, topic, partition, \"offset\", status, coalesce(settled_at, failed_at)");
+    FIRST_COPIES = "SELECT topic, grp, copy_partition, min(copy_offset) FROM dead_letter
+         WHERE copy_partition IS NOT NULL AND copy_offset IS NOT NULL GROUP BY topic, grp, copy_partition";
 }
 
 /// The number and age of the dead letters that retention would remove. `ledger`: on the write side, where a discarded letter is
@@ -43,6 +45,15 @@ pub async fn prunable(
     ledger: bool,
 ) -> sqlx::Result<Aged> {
     sqlx::query_as(PRUNABLE).bind(before).bind(ledger).fetch_one(executor).await.map(Aged::of)
+}
+
+/// The first copy on each partition of dead letter topics that a letter names: topic and group of the letters, the partition and the
+/// offset of the copy.
+///
+/// # Errors
+/// The database's.
+pub async fn first_copies(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i32, i64)>> {
+    sqlx::query_as(FIRST_COPIES).fetch_all(executor).await
 }
 
 /// A removed dead letter.
