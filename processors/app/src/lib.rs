@@ -50,13 +50,8 @@ const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 /// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::read();
-    match begin(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::say(&format!("millrace: {failure}"));
-            exit::code(&failure)
-        }
-    }
+    let format = cli.global.format;
+    begin(cli).map_or_else(|failure| exit::failed(format, &failure), |()| ExitCode::SUCCESS)
 }
 
 fn begin(cli: Cli) -> Result<(), Failure> {

@@ -53,6 +53,20 @@ pub enum Service {
     Elasticsearch,
 }
 
+impl Service {
+    /// The section of the settings that says where it is.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Service::WriteDatabase => "postgres.write",
+            Service::ReadDatabase => "postgres.read",
+            Service::Kafka => "kafka",
+            Service::Registry => "registry",
+            Service::Connect => "connect",
+            Service::Elasticsearch => "elasticsearch",
+        }
+    }
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -91,14 +91,15 @@ pub struct Position {
 /// would be answered.
 ///
 /// # Errors
-/// That of the client, for [`failure`].
-pub async fn reach(config: &Kafka, topic: Option<String>) -> Result<(), KafkaError> {
+/// [`Failure::Unreachable`]; [`Failure::Usage`] when a property is refused.
+pub async fn reach(config: &Kafka, topic: Option<String>) -> Result<(), Failure> {
     let client = groupless_config(config);
     let asked = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = client.create()?;
         consumer.fetch_metadata(topic.as_deref(), REACHED_WITHIN).map(|_| ())
     });
-    asked.await.unwrap_or(Err(KafkaError::Canceled))
+    let answer = asked.await.unwrap_or(Err(KafkaError::Canceled));
+    answer.map_err(|error| failure(config, &error))
 }
 
 /// The retention of topics in seconds; topics that keep records for ever, or whose configuration cannot be read, are left out.

@@ -13,8 +13,6 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use rdkafka::error::KafkaError;
-
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::kafka;
@@ -99,9 +97,8 @@ async fn settings_of_kafka(
     read: &Database,
 ) -> (Result<Vec<Wish>, Failure>, Result<BTreeMap<String, f64>, Failure>) {
     let topic = layout::topics(config).into_iter().next().map(|topic| topic.name);
-    let failure = |away: &KafkaError| kafka::failure(&config.kafka, away);
     match kafka::reach(&config.kafka, topic).await {
-        Err(away) => (Err(failure(&away)), Err(failure(&away))),
+        Err(away) => (Err(away.clone()), Err(away)),
         Ok(()) => {
             let (resets, kept) = tokio::join!(resets::look(config, write, read), lag::retentions(config));
             (resets, Ok(kept))
