@@ -105,7 +105,10 @@ impl Official {
             return None;
         }
         let found = Command::new(&program).arg("--version").output();
-        assert!(found.is_ok(), "{program}: {found:?}; `scripts/test stories` builds it, OTELCOL=none leaves it out");
+        assert!(
+            found.is_ok(),
+            "{program}: {found:?}; `scripts/test stories` builds it, OTELCOL=none leaves it out"
+        );
         let address = format!("127.0.0.1:{}", free_port().expect("a free port"));
         let name = format!("otelcol-{}", uuid::Uuid::now_v7());
         let [file, log] =

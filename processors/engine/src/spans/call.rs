@@ -34,12 +34,7 @@ impl Call {
     }
 
     /// A webhook reports the outcome of the call; the command that follows from it belongs to its span.
-    pub(crate) fn reported(
-        effect: &'static str,
-        key: Uuid,
-        attempt: i32,
-        cause: &mut Cause,
-    ) -> Option<Self> {
+    pub(crate) fn reported(effect: &'static str, key: Uuid, attempt: i32, cause: &mut Cause) -> Option<Self> {
         let above = queue::sampled(cause.traceparent.as_deref()?)?;
         let own = above.below(&["webhook", &key.to_string()]);
         cause.traceparent = Some(own.header());
@@ -50,7 +45,8 @@ impl Call {
     /// The call has this outcome, with a reason unless it was answered.
     pub(crate) fn end(self, outcome: &str, reason: Option<&str>) {
         let name = format!("{} {}", self.name, self.effect);
-        let own = if self.kind == Kind::Server && outcome != TAKEN { self.above.any_below() } else { self.own };
+        let own =
+            if self.kind == Kind::Server && outcome != TAKEN { self.above.any_below() } else { self.own };
         let mut span = Span::ending_now((Some(self.above.span), own), name, self.kind, self.began);
         span.attributes = vec![
             ("millrace.effect", self.effect.into()),
