@@ -33,6 +33,7 @@ mod garbage;
 mod gateway;
 mod growth;
 mod handover;
+mod health;
 mod joint;
 mod keys;
 mod kibana;
