@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod alerts;
 mod analytics;
 mod answers;
 mod archive;
