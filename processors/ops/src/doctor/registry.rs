@@ -13,7 +13,7 @@ pub(super) const PART: &str = "registry";
 pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
     let registry = Http::registry(&config.registry)?;
     registry.send(Method::GET, &["schemas", "types"], None).await?.success()?;
-    // Not every registry has these, or shows them to everybody.
+    // Not every registry has these, or shows them to each client.
     let version = registry.find(&["v1", "metadata", "version"]).await.ok().flatten();
     let mode = registry.find(&["mode"]).await.ok().flatten();
     Ok(vec![of_version(version.as_ref()), of_mode(mode.as_ref())])
