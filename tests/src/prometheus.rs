@@ -164,6 +164,11 @@ impl Alertmanager {
         command.arg(format!("--web.listen-address={address}")).arg("--cluster.listen-address=");
         let log = folder.join("alertmanager.log");
         let process = Program::start("alertmanager", &mut command, &log).expect("Alertmanager");
+        eventually("Alertmanager is ready", async || {
+            let answer = reqwest::get(format!("http://{address}/-/ready")).await;
+            answer.and_then(reqwest::Response::error_for_status).map(drop).map_err(|error| error.to_string())
+        })
+        .await;
         Some(Self { address, told, _process: process })
     }
 

@@ -100,11 +100,14 @@ async fn views_whose_members_panic_are_shown_and_begin_again(instance: &Instance
     for view in instance.views() {
         assert!(told.contains(&instance.group(view.name)) && told.contains("failpoints.rs"), "{told}");
     }
-    let (status, told) = process.probed("livez").await.expect("an answer");
-    assert_eq!((status, &told["alive"]), (200, &json!(true)), "{told}");
-    let again = told["why"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let again: Vec<&str> = again.filter(|why| why.contains(" begins again: ")).collect();
-    assert!(again.iter().any(|why| why.contains("failpoints.rs")), "{told}");
+    eventually("the members begin again, and the process is alive", async || {
+        let (status, told) = process.probed("livez").await?;
+        assert_eq!((status, &told["alive"]), (200, &json!(true)), "{told}");
+        let mut again = told["why"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let shown = again.any(|why| why.contains(" begins again: ") && why.contains("failpoints.rs"));
+        if shown { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
 }
 
 fn views(instance: &Instance) -> i64 {
