@@ -245,12 +245,14 @@ pub struct Known {
     pub traceparent: Option<String>,
 }
 
+type KnownRow = (Option<String>, Option<String>, i32, String, Option<String>);
+
 /// The call with this key; `None` when there is none.
 ///
 /// # Errors
 /// Database errors.
 pub async fn call(connection: &mut PgConnection, effect: &str, key: Uuid) -> sqlx::Result<Option<Known>> {
-    let row: Option<(Option<String>, Option<String>, i32, String, Option<String>)> =
+    let row: Option<KnownRow> =
         sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await?;
     Ok(row.map(|(request, answer, attempts, event_id, traceparent)| Known {
         request,
