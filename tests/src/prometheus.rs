@@ -83,6 +83,11 @@ impl Alerts {
         self.become_what(&format!("{wanted:?} and others"), |firing| firing.is_superset(&set(wanted))).await;
     }
 
+    /// Waits until none of these fires.
+    pub async fn lack(&self, ended: &[&str]) {
+        self.become_what(&format!("others than {ended:?}"), |firing| firing.is_disjoint(&set(ended))).await;
+    }
+
     async fn become_what(&self, what: &str, right: impl Fn(&BTreeSet<String>) -> bool) {
         let Some(Prometheus { address, .. }) = &self.0 else { return };
         eventually(&format!("the alerts are {what}"), async || {
