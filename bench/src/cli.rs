@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use against::{
     Against, Cdc, Chain, Chained, Consume, Consumer, Decider, Folder, Indexer, OneByOne, Reader, Turns,
 };
-pub(crate) use drain::{Backlog, Hot, Index, Order, Search, Shared, Stage, View, Views};
+pub(crate) use drain::{Backlog, Commands, Hot, Index, Order, Search, Shared, Stage, View, Views};
 
 const ABOUT: &str = "Measures the release binary on the real components: how fast a command arrives, and how much one stage can do.";
 
@@ -249,9 +249,9 @@ impl Measurement {
     pub(crate) fn partitions(&self) -> i32 {
         match self {
             Measurement::Latency(options) => options.partitions,
-            Measurement::Drain { stage: Stage::Commands(backlog) | Stage::Poison(backlog) } => {
-                backlog.partitions
-            }
+            Measurement::Drain {
+                stage: Stage::Commands(Commands { backlog, .. }) | Stage::Poison(backlog),
+            } => backlog.partitions,
             Measurement::Reading(options) => options.partitions,
             // Each point has its own.
             Measurement::Growth(_) => 1,

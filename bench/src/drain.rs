@@ -14,7 +14,7 @@ use millrace_testkit::Running;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::{Backlog, Order, View, Views};
+use crate::cli::{Backlog, Commands, Order, View, Views};
 use crate::cpu::{self, Components, Seconds};
 use crate::instance::Instance;
 use crate::load::{customers, orders};
@@ -80,15 +80,15 @@ struct Moment {
 }
 
 /// Decides a backlog of customers' commands.
-pub(crate) async fn commands(instance: &Instance, backlog: &Backlog) -> Result<Report> {
+pub(crate) async fn commands(instance: &Instance, Commands { backlog, traced }: &Commands) -> Result<Report> {
     let streams = backlog.records / customers::VERSIONS;
     let mut drained = Vec::new();
     for run in 1..=backlog.runs {
         instance.recreate().await?;
         instance.stop_debezium().await?;
-        preload::customer_commands(instance, 0..streams, backlog.order).await?;
+        preload::traced_customer_commands(instance, 0..streams, backlog.order, *traced).await?;
         let task = Task {
-            case: format!("commands, {}", backlog.order.name()),
+            case: commands_case(backlog.order, *traced),
             roles: vec!["commands"],
             side: Side::Write,
             records: streams * customers::VERSIONS,
@@ -104,6 +104,11 @@ pub(crate) async fn commands(instance: &Instance, backlog: &Backlog) -> Result<R
         whole(streams as f64)
     );
     Ok(report(instance, title, &drained))
+}
+
+fn commands_case(order: Order, traced: Option<u64>) -> String {
+    let traced = traced.map(|percent| format!(", {percent} % sampled")).unwrap_or_default();
+    format!("commands, {}{traced}", order.name())
 }
 
 /// Folds a backlog of events into each view.

@@ -72,7 +72,7 @@ async fn run(cli: Cli) -> Result<()> {
 async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Report> {
     match measurement {
         Measurement::Latency(options) => latency::measure(instance, options).await,
-        Measurement::Drain { stage: Stage::Commands(backlog) } => drain::commands(instance, backlog).await,
+        Measurement::Drain { stage: Stage::Commands(options) } => drain::commands(instance, options).await,
         Measurement::Drain { stage: Stage::View(views) } => drain::views(instance, views).await,
         Measurement::Drain { stage: Stage::Elasticsearch(search) } => drain::search(instance, search).await,
         Measurement::Drain { stage: Stage::Poison(backlog) } => drain::poison(instance, backlog).await,

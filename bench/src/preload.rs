@@ -106,13 +106,38 @@ fn event(encoder: &Encoder<'_>, step: Step, message: &impl Message) -> Result<Ou
 
 /// Fills the topic of the customers' commands.
 pub(crate) async fn customer_commands(instance: &Instance, streams: Range<u64>, order: Order) -> Result<()> {
-    customer_steps(instance, steps(streams, customers::VERSIONS, order)).await
+    traced_customer_commands(instance, streams, order, None).await
+}
+
+/// The same, of which this part has a trace that is sampled, in percent, and the others one that is not; `None` for no traces.
+pub(crate) async fn traced_customer_commands(
+    instance: &Instance,
+    streams: Range<u64>,
+    order: Order,
+    traced: Option<u64>,
+) -> Result<()> {
+    let encoder = customers_encoder(instance).await?;
+    let records = steps(streams, customers::VERSIONS, order).map(|step| {
+        let mut command = customer_command(&encoder, step)?;
+        command.headers.extend(traced.map(|percent| traceparent(customers::number(step), percent)));
+        Ok(command)
+    });
+    fill(&instance.stack, &instance.topic("cmd", "customers"), records)
+}
+
+/// A trace of its own for the `number`-th command.
+fn traceparent(number: u64, percent: u64) -> (&'static str, String) {
+    let sampled = u8::from(number % 100 < percent);
+    ("traceparent", format!("00-{:032x}-{:016x}-{sampled:02x}", number + 1, number + 1))
+}
+
+async fn customers_encoder(instance: &Instance) -> Result<Encoder<'_>> {
+    Encoder::new(&instance.stack).learn("RegisterCustomer").await?.learn("ChangeCustomerDetails").await
 }
 
 /// Fills the topic of the customers' commands with those that lead to these versions.
 pub(crate) async fn customer_steps(instance: &Instance, steps: impl Iterator<Item = Step>) -> Result<()> {
-    let encoder = Encoder::new(&instance.stack).learn("RegisterCustomer").await?;
-    let encoder = encoder.learn("ChangeCustomerDetails").await?;
+    let encoder = customers_encoder(instance).await?;
     let records = steps.map(|step| customer_command(&encoder, step));
     fill(&instance.stack, &instance.topic("cmd", "customers"), records)
 }

@@ -68,7 +68,7 @@ impl Running {
         Ok(Metrics(self.asked("metrics").await?.1))
     }
 
-    /// Status and text of `metrics`, `healthz` or `readyz`.
+    /// Status and text of `metrics`, `livez` or `readyz`.
     ///
     /// # Errors
     /// When it does not answer.

@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod outside;
 pub mod patience;
 pub mod process;
+pub mod prometheus;
 pub mod registry;
 pub mod settle;
 pub mod snapshot;

@@ -43,7 +43,11 @@ impl Link {
         if variable == KAFKA {
             return Self::to_kafka().await;
         }
-        let address = stack().address(variable);
+        Self::before(variable, stack().address(variable)).await
+    }
+
+    /// A link to what has this address, for the process's variable.
+    pub async fn before(variable: &'static str, address: &str) -> Self {
         let component = host_and_port(address);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let here: SocketAddr = listener.local_addr().expect("its address");

@@ -55,6 +55,16 @@ impl Outside {
         ]
     }
 
+    /// The address of the payment provider.
+    pub fn payments(&self) -> String {
+        format!("http://127.0.0.1:{}", self.payments)
+    }
+
+    /// The address of the mail server: `host:port`.
+    pub fn mail(&self) -> String {
+        format!("127.0.0.1:{}", self.mail)
+    }
+
     /// Everything that it did, in order.
     pub fn entries(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.ledger).expect("the ledger");

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt as _;
 
 use millrace_testkit::{Metrics, Running};
+use serde_json::Value;
 
 use crate::patience::eventually;
 
@@ -41,7 +42,23 @@ impl Process {
         self.0.metrics().await.map_err(|error| error.to_string())
     }
 
-    /// Status and text of `healthz` or `readyz`, if it answers.
+    /// Status and answer of `livez` or `readyz`, if it answers.
+    pub async fn probed(&self, path: &str) -> Result<(u16, Value), String> {
+        let (status, text) = self.asked(path).await?;
+        Ok((status, serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?))
+    }
+
+    /// Waits until `/readyz` shows a component in this state.
+    pub async fn shows(&self, component: &str, state: &str) {
+        eventually(&format!("{component}: {state}"), async || {
+            let (_, told) = self.probed("readyz").await?;
+            let of = told["dependencies"].as_array().into_iter().flatten().find(|of| of["name"] == component);
+            if of.is_some_and(|of| of["state"] == state) { Ok(()) } else { Err(told.to_string()) }
+        })
+        .await;
+    }
+
+    /// Status and text of a path, if it answers.
     pub async fn asked(&self, path: &str) -> Result<(u16, String), String> {
         self.0.asked(path).await.map_err(|error| error.to_string())
     }

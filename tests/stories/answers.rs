@@ -35,7 +35,7 @@ async fn what_waits_is_missing_or_cannot_be_asked_is_told_and_never_taken_for_no
     process.stops().await;
     instance.send(&[register(5)]).await;
     let status = instance.millrace(&["status"]).await;
-    status.expect_code(1).expect_told("no process works on");
+    status.expect_code(7).expect_told("no process works on");
     let first = status.stdout.lines().next().expect("a first line");
     assert!(first.contains("NOT WELL") && first.contains(&instance.group("commands")), "{first}");
     whatever_time_a_hand_has_written_is_shown(&instance).await;
@@ -69,7 +69,7 @@ async fn whatever_time_a_hand_has_written_is_shown(instance: &Instance) {
             instance.millrace(arguments).await.expect_success();
             instance.millrace(&[arguments, &["--format", "json"]].concat()).await.expect_success();
         }
-        instance.millrace(&["status"]).await.expect_code(1).expect_told("no process works on");
+        instance.millrace(&["status"]).await.expect_code(7).expect_told("no process works on");
     }
 }
 
@@ -185,7 +185,16 @@ async fn filters_that_name_nothing_are_refused(instance: &Instance) {
 
 /// The contexts that are not set up have neither topics nor indices.
 async fn what_will_hurt_is_told_with_what_to_do(instance: &Instance) {
-    instance.millrace(&["doctor"]).await.expect_success().expect_told("nothing is wrong");
+    let all = instance.millrace(&["doctor", "--all"]).await;
+    for told in [
+        "nothing is wrong",
+        "protocols of groups",
+        "Debezium 3.",
+        "records of up to 8388608",
+        "it takes schemas",
+    ] {
+        all.expect_success().expect_told(told);
+    }
     let index = format!("{}-orders-g1", instance.name);
     let block = |on: Value| json!({"index.blocks.write": on});
     elastic_with(Method::PUT, &format!("{index}/_settings"), Some(block(json!(true)))).await;
@@ -213,7 +222,7 @@ async fn what_will_hurt_is_told_with_what_to_do(instance: &Instance) {
 async fn what_is_missing_is_told(instance: &Instance) {
     let all = r#"contexts=["catalog", "customers", "orders", "payments"]"#;
     let status = instance.millrace(&["status", "--set", all]).await;
-    let first = status.expect_code(1).stdout.lines().next().expect("a first line");
+    let first = status.expect_code(6).stdout.lines().next().expect("a first line");
     for part in ["NOT WELL", "topics are missing", "indices are missing", "millrace setup"] {
         assert!(first.contains(part), "{part}: {first}");
     }

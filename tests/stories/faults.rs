@@ -77,11 +77,11 @@ async fn a_lost_replication_slot_is_told_and_what_it_never_carried_is_emitted() 
     // Connect still reports it for a moment.
     eventually("status misses the connector", async || match instance.millrace(&["status"]).await {
         status if status.code == Some(0) => Err(status.stdout),
-        status => Ok(status.expect_code(1).expect_told("there is no connector").code),
+        status => Ok(status.expect_code(6).expect_told("there is no connector").code),
     })
     .await;
     drop_the_slot(&instance).await;
-    instance.millrace(&["status"]).await.expect_code(1).expect_told("there is no replication slot");
+    instance.millrace(&["status"]).await.expect_code(6).expect_told("there is no replication slot");
     send_and_decide(&instance, &slices[1]).await;
     instance.millrace(&["setup"]).await.expect_success();
     // Debezium carries these; of streams with a gap they wait.
@@ -119,7 +119,7 @@ async fn a_slot_whose_wal_is_gone_is_made_anew_by_setup_and_what_it_never_carrie
     })
     .await;
     let status = instance.millrace(&["status"]).await;
-    status.expect_code(1).expect_told("(lost)");
+    status.expect_code(6).expect_told("(lost)");
     connect(Method::PUT, &format!("{}/resume", connector(&instance))).await;
     send_and_decide(&instance, &[register(2)]).await;
     instance.millrace(&["setup"]).await.expect_success();
@@ -267,7 +267,7 @@ async fn a_connector_that_was_left_to_drop_rows_is_named_and_set_right_by_setup(
     let altered = http().put(url).json(&config).send().await.expect("Connect");
     assert!(altered.status().is_success(), "{}", altered.text().await.unwrap_or_default());
     eventually("status names it", async || match instance.millrace(&["status"]).await {
-        status if status.stdout.contains("skips rows") => Ok(status.expect_code(1).code),
+        status if status.stdout.contains("skips rows") => Ok(status.expect_code(6).code),
         status => Err(status.stdout),
     })
     .await;

@@ -122,6 +122,7 @@ impl Trial {
                 link.becomes(State::Well);
             }
             goes_on(&process, self.progress, before).await;
+            process.shows("Kafka", "answers").await;
             instance.settle().await;
         }
         assert!(process.lives(), "nobody restarts it");
@@ -137,7 +138,10 @@ impl Trial {
         match self.dependency {
             _ if state == A_SLOW_LINK => {}
             // A consumer that gets nothing has no batch that could fail.
-            "kafka" => complains(process, complaints + 1).await,
+            "kafka" => {
+                complains(process, complaints + 1).await;
+                process.shows("Kafka", "away").await;
+            }
             dependency => process.reports("millrace_outage", &[("dependency", dependency)], 1.0).await,
         }
     }

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod alerts;
 mod analytics;
 mod answers;
 mod archive;
@@ -33,6 +34,7 @@ mod garbage;
 mod gateway;
 mod growth;
 mod handover;
+mod health;
 mod joint;
 mod keys;
 mod kibana;

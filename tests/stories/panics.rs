@@ -2,7 +2,7 @@
 
 use millrace_tests::load::register;
 use millrace_tests::{Instance, Process, Raw, becomes, eventually, kafka};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{beside_others, instance_with};
 
@@ -100,7 +100,14 @@ async fn views_whose_members_panic_are_shown_and_begin_again(instance: &Instance
     for view in instance.views() {
         assert!(told.contains(&instance.group(view.name)) && told.contains("failpoints.rs"), "{told}");
     }
-    assert_eq!(process.asked("healthz").await, Ok((200, "ok\n".to_owned())));
+    eventually("the members begin again, and the process is alive", async || {
+        let (status, told) = process.probed("livez").await?;
+        assert_eq!((status, &told["alive"]), (200, &json!(true)), "{told}");
+        let mut again = told["why"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let shown = again.any(|why| why.contains(" begins again: ") && why.contains("failpoints.rs"));
+        if shown { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
 }
 
 fn views(instance: &Instance) -> i64 {

@@ -126,12 +126,13 @@ async fn is_left(process: &Process, group: &str) {
     ready_tells(process, &format!("{group}: build-too-old"), "leaves the group to release 1002").await;
 }
 
-/// A line of `/readyz` begins and goes on so.
+/// A reason of `/readyz` begins and goes on so.
 async fn ready_tells(process: &Process, begins: &str, says: &str) {
     eventually(&format!("/readyz tells that {begins} … {says}"), async || {
-        let (status, text) = process.asked("readyz").await?;
-        let told = text.lines().any(|line| line.starts_with(begins) && line.contains(says));
-        if status == 503 && told { Ok(()) } else { Err(format!("{status} {text}")) }
+        let (status, answer) = process.probed("readyz").await?;
+        let mut why = answer["why"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let told = why.any(|line| line.starts_with(begins) && line.contains(says));
+        if status == 503 && told { Ok(()) } else { Err(format!("{status} {answer}")) }
     })
     .await;
 }

@@ -1,11 +1,16 @@
 //! Postgres comes back as it once was: restored from a copy, or a replica that lacked the last commits took over.
 
+use std::fs;
+use std::path::PathBuf;
+
+use futures::TryStreamExt as _;
 use millrace_tests::load::register;
 use millrace_tests::{Instance, Process, eventually};
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::replay::reset;
-use crate::{beside_others, instance};
+use crate::{WORKSHOP, beside_others, instance};
 
 const TABLES: [&str; 4] = ["stream", "outbox", "command", "consumer_offset"];
 
@@ -64,4 +69,77 @@ async fn customers(instance: &Instance) -> i64 {
         .count("SELECT count(*) FROM stream WHERE context = 'customers' AND version > 0")
         .await
         .expect("a count")
+}
+
+/// As the runbook does it: tables are copied in one snapshot, and put into those that `setup` makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_side_that_is_gone_comes_back_from_copy_files_and_catches_up() {
+    let _turn = beside_others().await;
+    let instance = instance("restored_read").await;
+    let mut process = instance.start();
+    instance.send(&(0..20).map(register).collect::<Vec<_>>()).await;
+    instance.settle().await;
+    let files = copied(&instance).await;
+    instance.send(&(20..40).map(register).collect::<Vec<_>>()).await;
+    instance.settle().await;
+    process.stops().await;
+    let schema = instance.name.clone();
+    let gone = format!("DROP SCHEMA \"{schema}\" CASCADE");
+    sqlx::raw_sql(AssertSqlSafe(gone)).execute(&instance.read).await.expect("no read side");
+    instance.millrace(&["setup"]).await.expect_success();
+    put_back(&instance, &files).await;
+    let rows = "SELECT count(*) FROM customers";
+    let read: i64 = sqlx::query_scalar(rows).fetch_one(&instance.read).await.expect("rows");
+    assert_eq!(read, 20, "as of the copy");
+    let _again = instance.start();
+    instance.send(&[register(40)]).await;
+    instance.settle().await;
+    let read: i64 = sqlx::query_scalar(rows).fetch_one(&instance.read).await.expect("rows");
+    assert_eq!((read, instance.documents("customers").await.len()), (41, 41));
+    instance.millrace(&["verify"]).await.expect_success();
+    instance.millrace(&["status"]).await.expect_success();
+}
+
+/// A file for each table of the read side.
+async fn copied(instance: &Instance) -> Vec<(String, PathBuf)> {
+    let mut connection = instance.read.acquire().await.expect("a session");
+    let mut snapshot =
+        connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.expect("a snapshot");
+    let tables =
+        "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut *snapshot).await.expect("tables");
+    let mut files = Vec::new();
+    for table in tables {
+        let file = PathBuf::from(WORKSHOP.folder).join(format!("{}-{table}.copy", instance.name));
+        let rows = snapshot.copy_out_raw(&format!("COPY {table} TO STDOUT")).await.expect("a copy");
+        let rows: Vec<_> = rows.try_collect().await.expect("rows");
+        fs::write(&file, rows.concat()).expect("a file");
+        files.push((table, file));
+    }
+    files
+}
+
+/// In one transaction: what `setup` has written goes, and what comes next has further ids.
+async fn put_back(instance: &Instance, files: &[(String, PathBuf)]) {
+    let mut connection = instance.read.acquire().await.expect("a session");
+    let mut whole = connection.begin().await.expect("a transaction");
+    for (table, file) in files {
+        execute_in(&mut whole, format!("TRUNCATE {table}")).await;
+        let mut copy = whole.copy_in_raw(&format!("COPY {table} FROM STDIN")).await.expect("a copy");
+        copy.send(fs::read(file).expect("a file")).await.expect("rows");
+        copy.finish().await.expect("all rows");
+    }
+    let sequences = "SELECT format('SELECT setval(%L, (SELECT coalesce(max(%I), 0) + 1 FROM %I), false)',
+            pg_get_serial_sequence(quote_ident(table_name), column_name), column_name, table_name)
+        FROM information_schema.columns WHERE table_schema = current_schema() AND is_identity = 'YES'";
+    let sequences: Vec<String> =
+        sqlx::query_scalar(sequences).fetch_all(&mut *whole).await.expect("sequences");
+    for sequence in sequences {
+        execute_in(&mut whole, sequence).await;
+    }
+    whole.commit().await.expect("a restored read side");
+}
+
+async fn execute_in(connection: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.expect("done");
 }

@@ -64,7 +64,7 @@ async fn the_collector_of_opentelemetry_takes_and_passes_on_all_of_it() {
     let _turn = beside_others().await;
     let collector = Collector::start().await;
     let Some(official) = Official::before(&collector, WORKSHOP).await else {
-        return println!("there is no otelcol, so nothing is sent to it; OTELCOL names another program");
+        return println!("OTELCOL=none: nothing is sent to the OpenTelemetry Collector");
     };
     let shop = shop("spans_official", &[("otlp.endpoint", official.endpoint.as_str())], &[]).await;
     shop.stocked(1, &[5]).await;

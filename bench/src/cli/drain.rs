@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Stage {
     /// Commands from Kafka into ledger, streams and outbox
-    Commands(Backlog),
+    Commands(Commands),
     /// Events from Kafka into a view in Postgres, without Elasticsearch (`elasticsearch.publish=false`)
     View(Views),
     /// Events from Kafka into Elasticsearch, and the same documents by a plain `_bulk` loop, in turns
@@ -16,6 +16,16 @@ pub(crate) enum Stage {
     Poison(Backlog),
     /// A sale in which every order has the same product, in turns with one in which orders have different ones
     Hot(Hot),
+}
+
+/// Options of `drain commands`.
+#[derive(Debug, Args)]
+pub(crate) struct Commands {
+    #[command(flatten)]
+    pub(crate) backlog: Backlog,
+    /// Give every command a trace, of which this part is sampled; `--set otlp.endpoint=URL` sends its spans
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    pub(crate) traced: Option<u64>,
 }
 
 /// The backlog of a drain.

@@ -49,6 +49,9 @@ Exit codes:
   3  a dependency cannot be reached
   4  not found
   5  stored data is wrong and was not repaired
+  6  something is missing or blocked, and needs an operator
+  7  no process works where records wait
+  8  a lag is beyond --lag-max
 
 Data goes to standard output, messages go to standard error.";
 
@@ -176,6 +179,9 @@ pub enum Command {
         /// First wait until every view has applied the events of all decided commands, at most this long, such as 90s or 10m
         #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "10m")]
         wait: Option<Span>,
+        /// Fail when the oldest record that a group has not applied is older, such as 5s
+        #[arg(long, value_parser = moment::span, value_name = "TIME")]
+        lag_max: Option<Span>,
     },
     /// Check each component and setting that the instance depends on, and say what to do about each finding
     #[command(after_help = crate::doctor::HELP)]

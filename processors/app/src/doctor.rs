@@ -10,8 +10,9 @@ use crate::output::{self, Format, Table};
 /// The help's notes.
 pub const HELP: &str = "\
 Checks settings that make no difference until something else fails: those of both databases (WAL, vacuum, clocks, old
-transactions), the slot and the connector, brokers and replicas, Connect, Elasticsearch, certificates that end soon, and whether everything
-is as this build sets it up. Changes nothing. `millrace status` shows what waits and what has failed now.
+transactions), the slot and the connector, brokers and replicas, Connect, the registry, the sizes of records that they take,
+Elasticsearch, certificates that end soon, and whether everything is as this build sets it up. Changes nothing.
+`millrace status` shows what waits and what has failed now.
 
 Exit code 1: something is wrong. Advice alone ends with 0.";
 

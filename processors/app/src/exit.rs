@@ -26,7 +26,8 @@ fn as_json(failure: &Failure) -> Value {
 }
 
 /// The kind of a failure and its exit code. 1: something was refused, or another process is doing it; 2: the command line or the
-/// configuration is wrong; 3: a dependency does not answer; 4: not found; 5: stored data is wrong.
+/// configuration is wrong; 3: a dependency does not answer; 4: not found; 5: stored data is wrong;
+/// 6: something is missing or blocked; 7: no process works; 8: a lag is beyond what was asked for.
 fn ended(failure: &Failure) -> (&'static str, u8) {
     match failure {
         Failure::Refused(_) => ("refused", 1),
@@ -35,6 +36,9 @@ fn ended(failure: &Failure) -> (&'static str, u8) {
         Failure::Unreachable { .. } => ("unreachable", 3),
         Failure::NotFound(_) => ("not-found", 4),
         Failure::Drift(_) => ("drift", 5),
+        Failure::Blocked(_) => ("blocked", 6),
+        Failure::Idle(_) => ("idle", 7),
+        Failure::Behind(_) => ("behind", 8),
     }
 }
 
@@ -45,7 +49,7 @@ mod tests {
 
     const SCHEMA: &str = include_str!("../../../docs/failure.schema.json");
 
-    fn each() -> [Failure; 6] {
+    fn each() -> [Failure; 9] {
         [
             Failure::refused("the line is empty"),
             Failure::Busy("another process verifies".to_owned()),
@@ -53,6 +57,9 @@ mod tests {
             Failure::unreachable(Service::WriteDatabase, "postgres://db", "refused"),
             Failure::NotFound("there is no order 7".to_owned()),
             Failure::Drift("a row differs".to_owned()),
+            Failure::Blocked("a key is blocked".to_owned()),
+            Failure::Idle("no process works".to_owned()),
+            Failure::Behind("orders is behind".to_owned()),
         ]
     }
 

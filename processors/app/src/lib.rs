@@ -98,7 +98,10 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Outbox { action } => outbox::outbox(config, format, &action).await,
         Command::Config { action: show::Action::Show(options) } => show::show(loaded, format, &options),
         Command::Config { action: show::Action::Check } => checked(config, format),
-        Command::Status { all, wait } => status::status(config, format, all, wait.map(|span| span.0)).await,
+        Command::Status { all, wait, lag_max } => {
+            let [wait, lag_max] = [wait, lag_max].map(|span| span.map(|span| span.0));
+            status::status(config, format, all, wait, lag_max).await
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (idle, probed_idle) = watch::channel(Vec::new());
     let [write, read] = roles.databases();
-    let databases = vec![(write, "write"), (read, "read")];
+    let databases = vec![(write, "the write database"), (read, "the read database")];
     let probed = Probed { databases, restarts: restarts.clone(), idle: probed_idle, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {

@@ -224,6 +224,7 @@ impl Member {
                 Some(done) = self.batches.next() => self.batch_ended(done),
                 () = tokio::time::sleep_until(long_at.unwrap_or(pause_at)), if !asks && long_at.is_some() && self.arrivals.ready() > 0 => {}
                 _ = mirror.tick() => {
+                    self.watch.turns();
                     self.pass_over_read();
                     self.recover_fenced();
                     self.mirror(CommitMode::Async);

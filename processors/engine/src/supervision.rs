@@ -1,15 +1,18 @@
 //! Panics: each is logged with its place in the code, counted and shown by `/readyz`, and the task is restarted after a growing
-//! delay.
+//! delay. `/livez` shows which tasks run.
 //!
 //! A panic is a bug of this program. It must affect only its task: a record whose fold panics is isolated like one that Postgres
 //! refuses; after any other panic in a member, that member leaves its group and joins again.
+
+mod tasks;
+mod watch;
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -17,6 +20,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
+pub use tasks::{State, Task, Tasks};
+pub use watch::Watch;
 
 /// The delay before a task is restarted after a panic; it doubles with each further panic.
 const DELAY_MIN: Duration = Duration::from_secs(1);
@@ -84,54 +89,12 @@ pub fn caught_at_once<T>(task: &str, work: impl FnOnce() -> T) -> Result<T, Pani
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_of(task, &*payload))
 }
 
-/// Supervises the tasks of one group in this process: when one panics, all of them end.
-#[derive(Debug, Clone)]
-pub struct Watch {
-    leave: CancellationToken,
-    panicked: Arc<OnceLock<Panic>>,
-    gives_way: Arc<OnceLock<String>>,
-}
-
-impl Watch {
-    /// The tasks end at the latest when `stop` is cancelled.
-    pub fn new(stop: &CancellationToken) -> Self {
-        Self { leave: stop.child_token(), panicked: Arc::default(), gives_way: Arc::default() }
-    }
-
-    /// A token that is cancelled when all tasks must end.
-    pub fn leave(&self) -> &CancellationToken {
-        &self.leave
-    }
-
-    /// The first panic, because of which the tasks ended.
-    pub fn panicked(&self) -> Option<&Panic> {
-        self.panicked.get()
-    }
-
-    /// Ends all tasks because a member of a later release is in the group and this build cannot process the next record.
-    pub(crate) fn give_way(&self, why: &str) {
-        let _ = self.gives_way.set(why.to_owned());
-        self.leave.cancel();
-    }
-
-    /// The reason for `give_way`, if it was called.
-    pub fn gave_way(&self) -> Option<&str> {
-        self.gives_way.get().map(String::as_str)
-    }
-
-    /// Runs a task of the group; `None` when it panics.
-    pub async fn over<T>(&self, task: &str, work: impl Future<Output = T>) -> Option<T> {
-        let panicked = |panic| {
-            let _ = self.panicked.set(panic);
-            self.leave.cancel();
-        };
-        caught(task, work).await.map_err(panicked).ok()
-    }
-}
-
 /// Tasks that have panicked, how often in a row, and when each may be restarted.
 #[derive(Debug, Clone, Default)]
-pub struct Restarts(Arc<Mutex<BTreeMap<String, Restart>>>);
+pub struct Restarts {
+    panicked: Arc<Mutex<BTreeMap<String, Restart>>>,
+    tasks: Tasks,
+}
 
 #[derive(Debug)]
 struct Restart {
@@ -148,7 +111,12 @@ impl Restart {
 
 impl Restarts {
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Restart>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.panicked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tasks of this process.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Records a panic and returns the delay before the restart.
@@ -161,6 +129,7 @@ impl Restarts {
         let times = all.get(what).filter(|last| !last.is_healthy(now)).map_or(0, |last| last.times) + 1;
         let delay = DELAY_MIN.saturating_mul(1 << (times - 1).min(16)).min(DELAY_MAX);
         tracing::error!(what, %panic, times, delay_ms = delay.as_millis(), "a task panicked and is restarted after a delay");
+        self.tasks.panicked(what, &panic.to_string());
         let restart = Restart { panic: panic.clone(), times, not_before: now + delay };
         all.insert(what.to_owned(), restart);
         delay
@@ -193,28 +162,21 @@ pub async fn restarted<F: Future<Output = ()>>(
     stop: &CancellationToken,
     mut begin: impl FnMut() -> F,
 ) {
+    restarts.tasks().runs(what, None);
     while let Err(panic) = caught(what, begin()).await {
         let delay = restarts.note(what, &panic);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(delay) => {}
         }
+        restarts.tasks().runs(what, None);
     }
+    restarts.tasks().done(what);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn after_a_panic_of_one_task_all_of_the_group_leave() {
-        let watch = Watch::new(&CancellationToken::new());
-        watch.over("worker", async {}).await;
-        assert!(watch.panicked().is_none() && !watch.leave().is_cancelled());
-        watch.over("worker", async { panic!("at record {}", 7) }).await;
-        assert_eq!(watch.panicked().unwrap().message, "at record 7");
-        assert!(watch.leave().is_cancelled());
-    }
 
     #[test]
     fn a_task_that_panics_again_waits_longer_and_is_healthy_after_a_while() {

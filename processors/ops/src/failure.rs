@@ -34,6 +34,15 @@ pub enum Failure {
     /// Stored data is wrong.
     #[error("{0}")]
     Drift(String),
+    /// Something is missing, lost or blocked, and needs an operator.
+    #[error("{0}")]
+    Blocked(String),
+    /// No process works where records wait.
+    #[error("{0}")]
+    Idle(String),
+    /// A lag is beyond what was asked for.
+    #[error("{0}")]
+    Behind(String),
 }
 
 /// A component that operators' commands use.
@@ -99,9 +108,12 @@ impl Failure {
             Self::Refused(reason) | Self::Usage(reason) | Self::Unreachable { reason, .. } => {
                 *reason = error.with_text(|said| format!("{reason}: {said}"));
             }
-            Self::Busy(text) | Self::NotFound(text) | Self::Drift(text) => {
-                text.push_str(&format!(": {error}"))
-            }
+            Self::Busy(text)
+            | Self::NotFound(text)
+            | Self::Drift(text)
+            | Self::Blocked(text)
+            | Self::Idle(text)
+            | Self::Behind(text) => text.push_str(&format!(": {error}")),
         }
         self
     }
@@ -114,7 +126,12 @@ impl Failure {
                 *reason = reason.clone().with_source(error);
             }
             // These have no source.
-            Self::Busy(_) | Self::NotFound(_) | Self::Drift(_) => {}
+            Self::Busy(_)
+            | Self::NotFound(_)
+            | Self::Drift(_)
+            | Self::Blocked(_)
+            | Self::Idle(_)
+            | Self::Behind(_) => {}
         }
         self
     }

@@ -131,9 +131,9 @@ pub struct Topic {
 const COMMAND_BYTES_MAX: u32 = 1_048_588;
 /// The limit of topics of the outbox. New rows are smaller than 1 MB, but larger rows of earlier builds must pass, or they would
 /// stop the connector.
-const OUTBOX_BYTES_MAX: u32 = 2 * COMMAND_BYTES_MAX;
+pub(crate) const OUTBOX_BYTES_MAX: u32 = 2 * COMMAND_BYTES_MAX;
 /// The limit of topics of copies: a copy has further headers, and may be compressed less well than the record.
-const COPY_BYTES_MAX: u32 = 8 << 20;
+pub(crate) const COPY_BYTES_MAX: u32 = 8 << 20;
 
 #[derive(Default)]
 struct Collector {

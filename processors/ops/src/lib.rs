@@ -33,6 +33,7 @@ pub mod page;
 pub mod postgres;
 pub mod providers;
 pub mod prune;
+pub mod reached;
 pub mod read_side;
 pub mod receipts;
 pub mod replay;

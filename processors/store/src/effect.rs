@@ -69,7 +69,8 @@ statements! {
                 CASE WHEN has_bodies THEN answer::text END AS answer
          FROM UNNEST($1::text[], $2::uuid[]) AS asked(effect, key)
          JOIN effect ON effect.effect = asked.effect AND effect.key = asked.key";
-    CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text FROM effect WHERE effect = $1 AND key = $2";
+    CALL = "SELECT CASE WHEN has_bodies THEN request::text END, answer::text, attempts, event_id, traceparent
+         FROM effect WHERE effect = $1 AND key = $2";
     GIVEN_UP = "SELECT effect, count(*), (array_agg(context ORDER BY ended_at DESC))[1], (array_agg(stream ORDER BY ended_at DESC))[1]
          FROM effect WHERE status = 'gave_up' AND ended_at > $1 GROUP BY effect ORDER BY effect";
     /// A call that was not made and has become superfluous is not tried again.
@@ -229,17 +230,37 @@ pub async fn take(connection: &mut PgConnection, effect: &str, key: Uuid) -> sql
     Ok(row.map(leased))
 }
 
-/// The request, unless retention has removed it, and the answer, if there is one, both as JSON; `None` when there is no such
-/// call.
+/// What was asked for, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The request as JSON, unless retention has removed it.
+    pub request: Option<String>,
+    /// The answer as JSON, if there is one.
+    pub answer: Option<String>,
+    /// The number of attempts.
+    pub attempts: i32,
+    /// The id of the event for which it was made.
+    pub event_id: String,
+    /// The header `traceparent` of what led to it.
+    pub traceparent: Option<String>,
+}
+
+type KnownRow = (Option<String>, Option<String>, i32, String, Option<String>);
+
+/// The call with this key; `None` when there is none.
 ///
 /// # Errors
 /// Database errors.
-pub async fn call(
-    connection: &mut PgConnection,
-    effect: &str,
-    key: Uuid,
-) -> sqlx::Result<Option<(Option<String>, Option<String>)>> {
-    sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await
+pub async fn call(connection: &mut PgConnection, effect: &str, key: Uuid) -> sqlx::Result<Option<Known>> {
+    let row: Option<KnownRow> =
+        sqlx::query_as(CALL).bind(effect).bind(key).fetch_optional(connection).await?;
+    Ok(row.map(|(request, answer, attempts, event_id, traceparent)| Known {
+        request,
+        answer,
+        attempts,
+        event_id,
+        traceparent,
+    }))
 }
 
 /// A call that has not ended.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_testkit::free_port;
+use millrace_tests::collector::Collector;
+use millrace_tests::eventually;
 use millrace_tests::stack::http;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -26,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_waited_for() {
     let _turn = beside_others().await;
-    let door = Door::new();
-    let shop = door.shop().await;
+    let (door, collector) = (Door::new(), Collector::start().await);
+    let shop = door.shop(&collector.endpoint).await;
     shop.stocked(1, &[100]).await;
     let process = shop.open();
     shop.instance.send(&(0..ORDERS).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
@@ -43,12 +45,34 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
     assert_eq!(calls(&[("effect", "payment"), ("kind", "call")]), 0.0, "no call has come back");
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
     assert_nothing_is_left(&shop.instance.write).await;
+    each_has_a_span(&shop, &collector, done as usize).await;
 
     only_the_provider_is_believed(&shop, &door).await;
     slow_callers_keep_no_other_out(&shop, &door).await;
     a_call_that_was_given_up_has_its_outcome(&shop, &door).await;
     shop.rest().await;
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
+}
+
+/// Of each call twice: the command that follows from the first belongs to its span, which is below that of the effect.
+async fn each_has_a_span(shop: &Shop, collector: &Collector, calls: usize) {
+    let told = |outcome: &str| {
+        let spans = collector.spans().into_iter().filter(|span| span.name == "webhook payment");
+        spans.filter(|span| span.attribute("millrace.outcome") == outcome).collect::<Vec<_>>()
+    };
+    eventually("each webhook has a span", async || match (told("taken").len(), told("known").len()) {
+        (taken, known) if taken == calls && known >= calls => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let all = collector.spans();
+    for webhook in told("taken") {
+        let above = all.iter().find(|span| span.id == webhook.parent && span.trace == webhook.trace);
+        assert!(above.is_some_and(|span| span.name.starts_with("payment ")), "{webhook:#?}: {above:#?}");
+        let written = "SELECT count(*) FROM outbox WHERE split_part(traceparent, '-', 3) = $1";
+        let written = sqlx::query_scalar(written).bind(&webhook.id).fetch_one(&shop.instance.write).await;
+        assert_eq!(written.ok(), Some(1_i64), "the command that it led to: {webhook:#?}");
+    }
 }
 
 async fn only_the_provider_is_believed(shop: &Shop, door: &Door) {
@@ -162,11 +186,12 @@ impl Door {
     }
 
     /// A shop whose provider answers no call in time, and sends every webhook twice.
-    async fn shop(&self) -> Shop {
+    async fn shop(&self, collector: &str) -> Shop {
         let [file, secrets] =
             [&self.secret_file, &self.secrets_file].map(|file| file.to_str().expect("a path"));
         let settings = [
             ("http.webhook_listen", self.address.as_str()),
+            ("otlp.endpoint", collector),
             ("payment.webhook_secret_file", secrets),
             ("effects.call_timeout", "1m"),
             // A call that is not answered keeps its place among them: two for each order.

@@ -121,10 +121,12 @@ impl Members {
 
     /// Follows the table for ever. If a component does not answer, it is tried again, and members stay as they are.
     pub(super) async fn follow(&mut self) {
+        self.restarts.tasks().runs("follower", None);
         let mut tick = tokio::time::interval(FOLLOW_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            self.restarts.tasks().goes_on("follower");
             match caught("follower", self.step()).await {
                 Err(panic) => tokio::time::sleep(self.restarts.note("follower", &panic)).await,
                 Ok(Ok(())) => self.complained = false,
@@ -234,6 +236,7 @@ impl Members {
                 self.restarts.note(&place.group, panic);
             }
             if let Some(why) = watch.gave_way() {
+                self.restarts.tasks().dead(&place.group, why);
                 self.left.insert(place, (why.to_owned(), Instant::now()));
             }
         }
@@ -286,6 +289,7 @@ impl Members {
             if let Some(running) = self.running.remove(&place) {
                 end(&place, running).await;
             }
+            self.restarts.tasks().forget(&place.group);
             let is_another =
                 |other: &Place| (&other.name, other.generation) != (&place.name, place.generation);
             if places.iter().all(is_another) {
@@ -371,6 +375,7 @@ impl Members {
         tracing::debug!(group = place.group, generation = place.generation, "joining");
         let beside = self.roles.beside(&place.name, watch.leave().clone());
         let over = watch.clone();
+        self.restarts.tasks().runs(&place.group, Some(watch.clone()));
         let task = tokio::spawn(async move {
             let member = async {
                 over.over("member", member.run()).await;

@@ -46,7 +46,7 @@ pub(super) fn observe(
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(cannot)?;
     let attend = move || {
         let (seen, shown) = watch::channel(Seen::default());
-        let looked = || again_and_again(&config, &latest, &seen, every);
+        let looked = || again_and_again(&config, &restarts, &latest, &seen, every);
         runtime.spawn(notify(config.clone(), restarts.clone(), stop.clone(), shown));
         runtime.block_on(stop.run_until_cancelled(restarted("observer", &restarts, &stop, looked)));
         runtime.shutdown_background();
@@ -62,15 +62,18 @@ async fn notify(
     stop: CancellationToken,
     shown: watch::Receiver<Seen>,
 ) {
-    restarted("notifier", &restarts, &stop, || tell(&config, shown.clone())).await;
+    restarted("notifier", &restarts, &stop, || tell(&config, &restarts, shown.clone())).await;
 }
 
 /// Tells operators what has changed. A receiver that does not answer delays nothing but this.
-async fn tell(config: &Config, mut seen: watch::Receiver<Seen>) {
+async fn tell(config: &Config, restarts: &Restarts, mut seen: watch::Receiver<Seen>) {
     let mut notifier = match Notifier::new(config) {
         Ok(Some(notifier)) => notifier,
         Ok(None) => return,
-        Err(error) => return tracing::error!(%error, "no error is told to operators"),
+        Err(error) => {
+            restarts.tasks().dead("notifier", &error.to_string());
+            return tracing::error!(%error, "no error is told to operators");
+        }
     };
     // Each look, since an outage that ends between two looks that are far apart is another one. How often is told is the notifier's.
     while seen.changed().await.is_ok() {
@@ -79,10 +82,19 @@ async fn tell(config: &Config, mut seen: watch::Receiver<Seen>) {
     }
 }
 
-async fn again_and_again(config: &Config, latest: &Latest, seen: &watch::Sender<Seen>, every: Duration) {
+async fn again_and_again(
+    config: &Config,
+    restarts: &Restarts,
+    latest: &Latest,
+    seen: &watch::Sender<Seen>,
+    every: Duration,
+) {
     let mut observer = match Observer::new(config) {
         Ok(observer) => observer,
-        Err(error) => return tracing::error!(%error, "the namespace is not observed"),
+        Err(error) => {
+            restarts.tasks().dead("observer", &error.to_string());
+            return tracing::error!(%error, "the namespace is not observed");
+        }
     };
     loop {
         match observer.look().await {

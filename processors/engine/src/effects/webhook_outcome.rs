@@ -1,7 +1,7 @@
 //! Webhooks: outcomes of calls that the external system reports.
 
 use millrace_domain::Effect;
-use millrace_store::effect;
+use millrace_store::effect::{self, Known};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,7 +10,12 @@ use super::{Caller, ledger};
 use crate::error::WorkError;
 use crate::failpoints;
 use crate::metrics;
+use crate::outbox::Cause;
 use crate::reason::Reason;
+use crate::spans;
+
+/// An outcome, and its span when the call is sampled.
+type Traced = (WebhookOutcome, Option<spans::Call>);
 
 /// The effect of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +44,12 @@ impl<E: Effect> Caller<E> {
         key: Uuid,
         read: impl Fn(&E::Request) -> Result<E::Answer, String> + Send + Sync,
     ) -> Result<WebhookOutcome, WorkError> {
-        let taken = self.shared.pool.in_time(self.take(key, &read)).await?;
-        let outcome = match taken {
-            WebhookOutcome::Taken => "taken",
-            WebhookOutcome::Known => "known",
-            WebhookOutcome::Contradicts => "contradicts",
-            WebhookOutcome::UnknownCall => "unknown-call",
-            WebhookOutcome::Other(_) => "other",
-        };
+        let (taken, span) = self.shared.pool.in_time(self.take(key, &read)).await?;
+        let (outcome, wrong) = taken.told();
         metrics::EFFECT_CALLS.with_label_values(&[E::NAME, "webhook", outcome]).inc();
+        if let Some(span) = span {
+            span.end(outcome, wrong);
+        }
         Ok(taken)
     }
 
@@ -55,20 +57,34 @@ impl<E: Effect> Caller<E> {
         &self,
         key: Uuid,
         read: &(impl Fn(&E::Request) -> Result<E::Answer, String> + Sync),
-    ) -> Result<WebhookOutcome, WorkError> {
+    ) -> Result<Traced, WorkError> {
         let mut transaction = self.shared.pool.begin().await?;
-        let Some(leased) = ledger::take::<E>(&mut transaction, key).await? else {
+        let Some(mut leased) = ledger::take::<E>(&mut transaction, key).await? else {
             return ended::<E>(&mut transaction, key, read).await;
         };
         let request = request::<E>(key, &leased.request)?;
+        let span = spans::Call::reported(E::NAME, key, leased.attempt, &mut leased.cause);
         let answer = match read(&request) {
             Ok(answer) => answer,
-            Err(reason) => return Ok(WebhookOutcome::Other(reason)),
+            Err(reason) => return Ok((WebhookOutcome::Other(reason), span)),
         };
         self.enter(&mut transaction, &leased, Some(&request), &CallOutcome::Answered(answer)).await?;
         failpoints::pass(failpoints::BEFORE_COMMIT);
         transaction.commit().await?;
-        Ok(WebhookOutcome::Taken)
+        Ok((WebhookOutcome::Taken, span))
+    }
+}
+
+impl WebhookOutcome {
+    /// Its name in metrics and spans, and what is wrong about it.
+    fn told(&self) -> (&'static str, Option<&str>) {
+        match self {
+            WebhookOutcome::Taken => ("taken", None),
+            WebhookOutcome::Known => ("known", None),
+            WebhookOutcome::Contradicts => ("contradicts", Some("the call had another outcome before")),
+            WebhookOutcome::UnknownCall => ("unknown-call", None),
+            WebhookOutcome::Other(reason) => ("other", Some(reason)),
+        }
     }
 }
 
@@ -77,9 +93,20 @@ async fn ended<E: Effect>(
     connection: &mut PgConnection,
     key: Uuid,
     read: &(impl Fn(&E::Request) -> Result<E::Answer, String> + Sync),
+) -> Result<Traced, WorkError> {
+    let known = effect::call(connection, E::NAME, key).await?;
+    let Some(known) = known else { return Ok((WebhookOutcome::UnknownCall, None)) };
+    let (id, traceparent) = (known.event_id.clone(), known.traceparent.clone());
+    let mut cause = Cause { id, correlation_id: None, traceparent, occurred_at: None };
+    let span = spans::Call::reported(E::NAME, key, known.attempts, &mut cause);
+    Ok((compared::<E>(key, known, read)?, span))
+}
+
+fn compared<E: Effect>(
+    key: Uuid,
+    Known { request: asked, answer, .. }: Known,
+    read: &impl Fn(&E::Request) -> Result<E::Answer, String>,
 ) -> Result<WebhookOutcome, WorkError> {
-    let call = effect::call(connection, E::NAME, key).await?;
-    let Some((asked, answer)) = call else { return Ok(WebhookOutcome::UnknownCall) };
     let Some(asked) = asked else {
         tracing::info!(effect = E::NAME, %key, "a webhook of a call that ended long ago is not compared");
         return Ok(WebhookOutcome::Known);

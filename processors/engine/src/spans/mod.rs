@@ -11,6 +11,8 @@ mod fold;
 mod queue;
 mod request;
 mod span;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod unacknowledged;
 

@@ -90,6 +90,16 @@ impl Worker {
     /// After a fence: claims the partition again once Kafka confirms that this member is still in the group. A process that was
     /// frozen waits here until its partitions are revoked; the fence prevents its writes.
     pub(super) async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
+        let (lost, place) = (self.claim.epoch, format!("{}[{}]", self.claim.topic, self.claim.partition));
+        self.watch.is_fenced(&place);
+        let next = self.try_claim(backoff).await;
+        if self.claim.epoch != lost || matches!(next, Next::GiveBack) {
+            self.watch.is_settled(&place);
+        }
+        next
+    }
+
+    async fn try_claim(&mut self, backoff: &mut Backoff) -> Next {
         if self.stop.is_cancelled() {
             return Next::GiveBack;
         }

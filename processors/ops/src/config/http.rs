@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Addresses that a process serves HTTP on.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Http {
-    /// Where `/metrics`, `/healthz` and `/readyz` are served: `host:port`.
+    /// Where `/metrics`, `/livez` and `/readyz` are served: `host:port`.
     pub listen: SocketAddr,
     /// Where webhooks of the payment provider are received: `host:port`; the path is `/webhooks/payments`. Off by default. Put
     /// it behind a proxy that terminates TLS.

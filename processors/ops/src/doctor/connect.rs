@@ -1,4 +1,4 @@
-//! Kafka Connect: its version, its plugin of Debezium, and whether it works with the same Kafka.
+//! Kafka Connect: its version, its plugin of Debezium, whether it works with the same Kafka, and the records that it sends.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -8,9 +8,13 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::kafka::{self, TIMEOUT};
+use crate::layout;
 
 pub(super) const PART: &str = "connect";
 
+const REQUEST_MAX: &str = "producer.override.max.request.size";
+/// That of Kafka's producers.
+const REQUEST_MAX_DEFAULT: u32 = 1_048_576;
 const PLUGIN: &str = "io.debezium.connector.postgresql.PostgresConnector";
 
 pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
@@ -20,7 +24,10 @@ pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
     let plugins = connect.send(Method::GET, &path, None).await?.success()?;
     let admin = kafka::admin(&config.kafka)?;
     let cluster = tokio::task::block_in_place(|| admin.inner().fetch_cluster_id(TIMEOUT));
-    Ok(vec![of_plugin(&about, &plugins), of_cluster(&about, cluster.as_deref())])
+    let connector = connect.find(&["connectors", &config.namespace.outbox(), "config"]).await?;
+    let sizes = connector.map(|connector| of_sizes(&connector, layout::OUTBOX_BYTES_MAX));
+    let found = [of_plugin(&about, &plugins), of_cluster(&about, cluster.as_deref())];
+    Ok(found.into_iter().chain(sizes).collect())
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
@@ -51,12 +58,34 @@ fn of_cluster(about: &Value, brokers: Option<&str>) -> Finding {
     }
 }
 
+/// `connect.overrides` may set another limit than the topics have.
+fn of_sizes(connector: &Value, topic: u32) -> Finding {
+    let limit = connector.get(REQUEST_MAX).and_then(Value::as_str).and_then(|limit| limit.parse().ok());
+    let limit: u32 = limit.unwrap_or(REQUEST_MAX_DEFAULT);
+    let what = format!("the connector sends records of up to {limit} bytes, topics of events take {topic}");
+    match limit < topic {
+        true => Finding::wrong(
+            PART,
+            format!("{what}: a larger row stops it"),
+            format!("remove {REQUEST_MAX} from connect.overrides, then millrace setup"),
+        ),
+        false => Finding::fine(PART, what),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn a_connector_that_sends_less_than_its_topics_take_is_wrong() {
+        let level = |limit: &str| of_sizes(&json!({REQUEST_MAX: limit}), 2_000_000).level;
+        assert_eq!((level("8388608"), level("1048576")), (Level::Fine, Level::Wrong));
+        assert_eq!(of_sizes(&json!({}), 2_000_000).level, Level::Wrong, "Kafka's default is smaller");
+    }
 
     #[test]
     fn a_connect_without_debezium_or_of_another_kafka_is_wrong() {

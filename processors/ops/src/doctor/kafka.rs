@@ -83,6 +83,18 @@ fn of_replicas(brokers: usize, partitions: &[(usize, usize)]) -> Vec<Finding> {
 
 fn of_broker(id: i32, setting: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut found = Vec::new();
+    // Brokers do not tell their version; this differs by it.
+    if let Some(protocols) = setting("group.coordinator.rebalance.protocols") {
+        found.push(Finding::fine(PART, format!("broker {id} has the protocols of groups {protocols}")));
+    }
+    let request = setting("socket.request.max.bytes").and_then(|value| value.parse::<u32>().ok());
+    if let Some(bytes) = request.filter(|bytes| *bytes < layout::COPY_BYTES_MAX) {
+        let what = format!(
+            "broker {id} takes requests of {bytes} bytes at most: copies of large records are refused"
+        );
+        let mend = format!("socket.request.max.bytes={} or more", layout::COPY_BYTES_MAX);
+        found.push(Finding::wrong(PART, what, mend));
+    }
     if setting("unclean.leader.election.enable").is_some_and(|value| value == "true") {
         let what = format!(
             "broker {id} may elect a leader that lacks acknowledged records (unclean.leader.election.enable)"
@@ -125,6 +137,9 @@ mod tests {
         assert_eq!(of_broker(1, &unclean)[0].level, Level::Wrong);
         let forgetful = |name: &str| (name == "offsets.retention.minutes").then(|| "60".to_owned());
         assert_eq!(of_broker(1, &forgetful)[0].level, Level::Advice);
-        assert!(of_broker(1, &|_| None).is_empty());
+        let narrow = |name: &str| (name == "socket.request.max.bytes").then(|| "1048576".to_owned());
+        assert_eq!(of_broker(1, &narrow)[0].level, Level::Wrong);
+        let usual = |name: &str| (name == "socket.request.max.bytes").then(|| "104857600".to_owned());
+        assert!(of_broker(1, &|_| None).is_empty() && of_broker(1, &usual).is_empty());
     }
 }

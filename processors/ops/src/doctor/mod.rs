@@ -7,6 +7,7 @@ mod instance;
 mod kafka;
 mod outbox;
 mod postgres;
+mod registry;
 
 use serde::Serialize;
 
@@ -57,8 +58,12 @@ impl Finding {
 pub async fn examine(config: &Config) -> Vec<Finding> {
     let (write, read) =
         tokio::join!(postgres::check(config, Side::Write), postgres::check(config, Side::Read));
-    let (outbox, kafka, connect) =
-        tokio::join!(outbox::check(config), kafka::check(config), connect::check(config));
+    let (outbox, kafka, connect, registry) = tokio::join!(
+        outbox::check(config),
+        kafka::check(config),
+        connect::check(config),
+        registry::check(config)
+    );
     let (elasticsearch, instance, certificates) =
         tokio::join!(elasticsearch::check(config), instance::check(config), certificates::check(config));
     let parts = [
@@ -67,6 +72,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         of(outbox::PART, outbox),
         of(kafka::PART, kafka),
         of(connect::PART, connect),
+        of(registry::PART, registry),
         of(elasticsearch::PART, elasticsearch),
         of(instance::PART, instance),
         certificates,

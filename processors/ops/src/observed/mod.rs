@@ -7,7 +7,6 @@ mod family;
 mod figures;
 mod locks;
 mod queries;
-mod reached;
 mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +19,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, ReadModel, Side};
 use crate::postgres::Database;
+use crate::reached::{self, Elasticsearch};
 use crate::replay::generations::{self, Generations, State};
 use crate::replay::session::{self, Pair};
 use crate::status::databases;
@@ -28,7 +28,6 @@ use crate::status::{lag, services};
 use carried::{Outbox, Uncarried};
 use family::{number, seconds_since};
 use queries::Queries;
-use reached::Reached;
 use slow::Slow;
 
 pub use family::{ALL, Family, Figure};
@@ -52,7 +51,7 @@ pub struct Observer<'c> {
     outbox: Outbox,
     slow: Slow,
     queries: Queries,
-    reached: Reached,
+    elasticsearch: Elasticsearch,
     /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
     /// The parts whose last query failed.
@@ -67,8 +66,8 @@ impl<'c> Observer<'c> {
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (outbox, slow, queries) = (Outbox::default(), Slow::default(), Queries::of(config));
-        let (reached, answered, unknown) = (Reached::default(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, write, read, lease: None, outbox, slow, queries, reached, answered, unknown })
+        let (elasticsearch, answered, unknown) = (Elasticsearch::default(), BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, write, read, lease: None, outbox, slow, queries, elasticsearch, answered, unknown })
     }
 
     /// Queries once. A part that does not answer has no figures, and its success metric is 0.
@@ -108,7 +107,7 @@ impl<'c> Observer<'c> {
     }
 
     async fn ask(&mut self, lease: &mut PgConnection) -> Answers {
-        let Self { config, write, read, outbox, slow, reached, .. } = self;
+        let Self { config, write, read, outbox, slow, elasticsearch: index, .. } = self;
         let (facts_written, facts_read, slot, connector, rebuilds, locks, elasticsearch, registry) = tokio::join!(
             write.in_time(databases::facts(write)),
             read.in_time(databases::facts(read)),
@@ -116,7 +115,7 @@ impl<'c> Observer<'c> {
             services::connector(config, write),
             read.in_time(rebuilds(config, read)),
             locks::look(write, read),
-            reached.elasticsearch(config),
+            index.answers(config),
             reached::registry(config),
         );
         let uncarried = outbox.look(config, write, lease).await;
@@ -134,8 +133,8 @@ impl<'c> Observer<'c> {
             ("connect", connector.map(|connector| figures::of_connector(connector.as_ref()))),
             ("rebuilds", rebuilds),
             ("locks", locks),
-            ("elasticsearch", elasticsearch),
-            ("registry", registry),
+            ("elasticsearch", elasticsearch.map(|()| Vec::new())),
+            ("registry", registry.map(|()| Vec::new())),
             ("work", work),
         ]
     }

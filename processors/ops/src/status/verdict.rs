@@ -1,6 +1,7 @@
 //! The verdict of a report: whether anything is missing, lost or needs an operator.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
@@ -15,13 +16,35 @@ const GAP_MAX: TimeDelta = TimeDelta::minutes(1);
 const NAMED_MAX: usize = 3;
 
 impl Report {
-    /// The result for the exit code: first components that do not answer, then problems that waiting does not resolve.
+    /// The result for the exit code: first components that do not answer, then problems that waiting does not resolve. It is only that
+    /// no process works when nothing else is wrong.
     pub fn verdict(&self) -> Result<(), Failure> {
-        let problems = self.problems();
-        let problem = (!problems.is_empty()).then(|| Failure::refused(problems.join("\n")));
+        let (problems, idle) = (self.problems(), self.idle());
+        let problem = match problems.len() {
+            0 => None,
+            all if all == idle.len() => Some(Failure::Idle(problems.join("\n"))),
+            _ => Some(Failure::Blocked(problems.join("\n"))),
+        };
         let failures = self.failures().into_iter();
         let worst = failures.min_by_key(|failure| !matches!(failure, Failure::Unreachable { .. }));
         worst.cloned().or(problem).map_or(Ok(()), Err)
+    }
+
+    /// Whether no group is further behind than this.
+    ///
+    /// # Errors
+    /// [`Failure::Behind`], which names the groups.
+    pub fn within(&self, most: Duration) -> Result<(), Failure> {
+        let late = |lag: &&Lag| lag.records > 0 && lag.seconds.is_some_and(|age| age > most.as_secs_f64());
+        let lags = self.kafka.iter().flat_map(|kafka| &kafka.lags).filter(late);
+        let mut late: BTreeMap<&str, f64> = BTreeMap::new();
+        for lag in lags {
+            let age = late.entry(&lag.group).or_default();
+            *age = age.max(lag.seconds.unwrap_or_default());
+        }
+        let line = |(group, age): (&&str, &f64)| format!("{group} is {age:.1} s behind");
+        let lines: Vec<String> = late.iter().map(line).collect();
+        if lines.is_empty() { Ok(()) } else { Err(Failure::Behind(lines.join("\n"))) }
     }
 
     /// The first line of the output.
@@ -228,7 +251,16 @@ mod tests {
         let idle = Report { members: Ok(BTreeMap::from([("m.commands".to_owned(), 0)])), ..well() };
         let problem = "no process works on m.commands, where 3 records wait: is `millrace run` running?";
         assert_eq!(idle.headline(), format!("m: NOT WELL: {problem}"));
-        assert!(matches!(idle.verdict(), Err(Failure::Refused(reason)) if reason.to_string() == problem));
+        assert!(matches!(idle.verdict(), Err(Failure::Idle(reason)) if reason == problem));
+        let blocked = Report { slot: Ok(None), ..idle };
+        assert!(matches!(blocked.verdict(), Err(Failure::Blocked(reason)) if reason.contains(problem)));
+    }
+
+    #[test]
+    fn a_lag_is_beyond_what_was_asked_for_or_within_it() {
+        assert!(well().within(Duration::from_millis(1_250)).is_ok());
+        let behind = well().within(Duration::from_secs(1));
+        assert!(matches!(behind, Err(Failure::Behind(what)) if what == "m.commands is 1.2 s behind"));
     }
 
     #[test]

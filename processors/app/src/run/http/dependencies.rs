@@ -1,0 +1,182 @@
+//! What each component that this process uses answered last, and since when.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
+use millrace_engine::database::Pool;
+use millrace_ops::config::Config;
+use millrace_ops::reached::{self, Elasticsearch, Kafka};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::ANSWER_WITHIN;
+
+/// How long after an answer a component is asked again.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+const CONNECT: &str = "Kafka Connect";
+/// Characters of an error, at most.
+const WHY_MAX: usize = 300;
+
+/// A component.
+#[derive(Debug, Clone)]
+struct Dependency {
+    name: &'static str,
+    /// Whether nothing in this process works without it.
+    needed: bool,
+    /// `None` until it was asked: whether it answers, and why not.
+    answers: Option<Result<(), String>>,
+    since: DateTime<Utc>,
+}
+
+/// The components that a process uses.
+#[derive(Clone)]
+pub(super) struct Dependencies(Arc<Mutex<Vec<Dependency>>>);
+
+impl Dependencies {
+    /// The databases that the process works on, and the other components; none was asked yet.
+    pub(super) fn new(databases: &[(Pool, &'static str)]) -> Self {
+        let needed = databases.iter().map(|(_, name)| (*name, true));
+        // While they are away, other work goes on: commands are kept, documents wait, queries are answered.
+        let others = ["Kafka", "Elasticsearch", "the schema registry"].map(|name| (name, false));
+        // A gateway alone sends nothing through Connect.
+        let connect = (!databases.is_empty()).then_some((CONNECT, false));
+        let others = others.into_iter().chain(connect);
+        let unknown = |(name, needed)| Dependency { name, needed, answers: None, since: Utc::now() };
+        Self(Arc::new(Mutex::new(needed.chain(others).map(unknown).collect())))
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Dependency>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, name: &str, answer: Result<(), String>) {
+        let answer = answer.map_err(|why| why.chars().take(WHY_MAX).collect());
+        for known in self.all().iter_mut().filter(|known| known.name == name) {
+            let was = known.answers.as_ref().map(Result::is_ok);
+            if was != Some(answer.is_ok()) {
+                known.since = Utc::now();
+            }
+            known.answers = Some(answer.clone());
+        }
+    }
+
+    /// Why the process cannot work: what it needs and what does not answer.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let missing = |known: &Dependency| match &known.answers {
+            _ if !known.needed => None,
+            None => Some(format!("{} was not asked yet", known.name)),
+            Some(Ok(())) => None,
+            Some(Err(_)) => Some(format!("{} does not answer", known.name)),
+        };
+        self.all().iter().filter_map(missing).collect()
+    }
+
+    /// Each with its state.
+    pub(super) fn shown(&self) -> Vec<Value> {
+        let shown = |known: &Dependency| {
+            let (state, why) = match &known.answers {
+                None => ("unknown", None),
+                Some(Ok(())) => ("answers", None),
+                Some(Err(why)) => ("away", Some(why)),
+            };
+            let Dependency { name, needed, since, .. } = known;
+            let since = since.trunc_subsecs(0);
+            json!({"name": name, "needed": needed, "state": state, "since": since, "why": why})
+        };
+        self.all().iter().map(shown).collect()
+    }
+
+    /// Asks each again and again, so that one that is silent keeps no other from being asked. Databases are asked by the worker
+    /// threads, with the connections of the workers.
+    pub(super) async fn follow(
+        &self,
+        config: Arc<Config>,
+        work: &Handle,
+        databases: &[(Pool, &'static str)],
+    ) {
+        let databases =
+            databases.iter().map(|(pool, name)| self.ask(name, || select(work, pool.clone())).boxed());
+        let others: [BoxFuture<'_, ()>; 4] = [
+            self.kafka(config.clone()).boxed(),
+            self.elasticsearch(config.clone()).boxed(),
+            self.ask("the schema registry", || told(reached::registry(&config))).boxed(),
+            self.ask(CONNECT, || told(reached::connect(&config))).boxed(),
+        ];
+        join_all(databases.chain(others)).await;
+    }
+
+    async fn ask<F: Future<Output = Result<(), String>>>(&self, name: &str, mut question: impl FnMut() -> F) {
+        while self.all().iter().any(|known| known.name == name) {
+            self.answered(name, question().await);
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+
+    async fn elasticsearch(&self, config: Arc<Config>) {
+        let mut client = Elasticsearch::default();
+        loop {
+            self.answered("Elasticsearch", told(client.answers(&config)).await);
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+
+    /// Its client blocks.
+    async fn kafka(&self, config: Arc<Config>) {
+        let mut client = Kafka::default();
+        loop {
+            let config = config.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let answer = client.answers(&config);
+                (client, answer)
+            });
+            let Ok((again, answer)) = asked.await else { return };
+            client = again;
+            self.answered("Kafka", answer.map_err(|error| error.to_string()));
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+}
+
+async fn told<E: std::fmt::Display>(asked: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+    asked.await.map_err(|error| error.to_string())
+}
+
+async fn select(work: &Handle, pool: Pool) -> Result<(), String> {
+    let within = pool.answer_timeout() + ANSWER_WITHIN;
+    let asked = async move {
+        pool.in_time(async { Ok(sqlx::query("SELECT 1").execute(&*pool).await.map(drop)?) }).await
+    };
+    match timeout(within, work.spawn(asked)).await {
+        Ok(Ok(answer)) => answer.map_err(|error| error.to_string()),
+        Ok(Err(panicked)) => Err(panicked.to_string()),
+        Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_has_its_state_since_it_changed_and_only_what_is_needed_is_missed() {
+        let known = Dependencies::new(&[]);
+        known.all().push(Dependency { name: "the database", needed: true, answers: None, since: Utc::now() });
+        assert_eq!(known.missing(), ["the database was not asked yet"]);
+        known.answered("the database", Ok(()));
+        let since = known.all()[3].since;
+        known.answered("the database", Ok(()));
+        known.answered("Kafka", Err("x".repeat(1_000)));
+        assert_eq!(known.missing(), Vec::<String>::new());
+        assert_eq!(known.all()[3].since, since, "it has answered all the time");
+        let shown = known.shown();
+        assert_eq!((&shown[0]["state"], &shown[1]["state"]), (&json!("away"), &json!("unknown")));
+        assert_eq!(shown[0]["why"].as_str().map(str::len), Some(WHY_MAX));
+        known.answered("the database", Err("refused".to_owned()));
+        assert!(known.all()[3].since > since);
+        assert_eq!(known.missing(), ["the database does not answer"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Each fault fires its alert in a real Prometheus, whose Alertmanager tells people once, and the alert ends with the fault.
+
+use millrace_tests::link::{Link, State};
+use millrace_tests::load::register;
+use millrace_tests::prometheus::{Alertmanager, Alerts};
+use millrace_tests::stack::connect;
+use millrace_tests::{Process, Raw, becomes, eventually, kafka};
+use reqwest::Method;
+
+use crate::faults::{connector, drop_the_slot, stops};
+use crate::fulfilment::{Shop, place, shop};
+use crate::{WORKSHOP, beside_others};
+
+const SETTINGS: [(&str, &str); 5] = [
+    ("metrics.interval", "200ms"),
+    ("audit.interval", "5s"),
+    ("retries.delays", "[100ms]"),
+    ("effects.breaker_failures", "1"),
+    ("effects.age_max", "1h"),
+];
+/// More than the slot keeps otherwise; the rule of the story is lower than the example's.
+const WAL: &str = "SELECT count(pg_logical_emit_message(false, 'story', repeat('x', 1000000))) FROM generate_series(1, 150)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
+    let _turn = beside_others().await;
+    let shop = shop("alerts", &SETTINGS, &[]).await;
+    shop.stocked(1, &[50]).await;
+    let provider = Link::before("MILLRACE_PAYMENT__URL", &shop.outside.payments()).await;
+    let (_, url) = provider.variable();
+    let process = shop.instance.start_with(&["--set", &format!("payment.url={url}")], &[]);
+    let manager = Alertmanager::start(WORKSHOP, &shop.outside.mail()).await;
+    let alerts = Alerts::telling(WORKSHOP, &shop.instance, &process, manager.as_ref()).await;
+    shop.instance.send(&[place(1, 1, &[(0, 1)])]).await;
+    shop.rest().await;
+    alerts.are(&[]).await;
+
+    the_provider_fails_and_a_saga_is_stuck(&shop, &provider, &alerts).await;
+    a_view_is_held_back(&shop, &alerts).await;
+    a_row_is_corrupted(&shop, &process, &alerts).await;
+    the_slot_keeps_wal_and_is_dropped(&shop, &alerts).await;
+    alerts.are(&[]).await;
+    if let Some(manager) = &manager {
+        each_was_told_once(&shop, manager).await;
+    }
+    a_record_is_poison(&shop, &alerts).await;
+}
+
+/// The saga has taken no step for an hour.
+async fn the_provider_fails_and_a_saga_is_stuck(shop: &Shop, provider: &Link, alerts: &Alerts) {
+    provider.becomes(State::Cut);
+    shop.instance.send(&[place(2, 1, &[(0, 1)])]).await;
+    alerts.include(&["MillraceProviderFails"]).await;
+    let waits = "UPDATE saga SET updated_at = now() - interval '1 hour' WHERE standing = 'paying'";
+    let waiting = sqlx::query(waits).execute(&shop.instance.write).await.expect("an instance");
+    assert_eq!(waiting.rows_affected(), 1);
+    alerts.include(&["MillraceSagasStuck"]).await;
+    provider.becomes(State::Well);
+    shop.rest().await;
+    alerts.are(&[]).await;
+}
+
+/// Another session locks its table.
+async fn a_view_is_held_back(shop: &Shop, alerts: &Alerts) {
+    let mut other = shop.instance.read.begin().await.expect("a session");
+    sqlx::query("LOCK TABLE customers_g1 IN EXCLUSIVE MODE").execute(&mut *other).await.expect("a lock");
+    shop.instance.send(&[register(20)]).await;
+    alerts.include(&["MillraceViewBehind"]).await;
+    other.rollback().await.expect("an end");
+    alerts.are(&[]).await;
+}
+
+/// An event that no view can read. It stays in the topic, where the auditor finds it, since the outbox has no such event.
+async fn a_record_is_poison(shop: &Shop, alerts: &Alerts) {
+    let event =
+        Raw::value("poison").key("customer-0021").header("ce_id", "poison").header("ce_sequence", "1");
+    kafka::produce(&shop.instance.topic("evt", "customers"), None, &[event]).await;
+    alerts.include(&["MillraceDeadLetters"]).await;
+    let discard = ["dlq", "discard", "--code", "undecodable", "--why", "story"];
+    eventually("all of them are discarded", async || {
+        shop.instance.millrace(&discard).await;
+        match shop.instance.millrace(&["status"]).await {
+            status if status.code == Some(0) => Ok(()),
+            status => Err(status.stdout),
+        }
+    })
+    .await;
+    alerts.lack(&["MillraceDeadLetters", "MillraceKeysBlocked"]).await;
+}
+
+/// The auditor repairs it when it finds it again.
+async fn a_row_is_corrupted(shop: &Shop, process: &Process, alerts: &Alerts) {
+    sqlx::query("UPDATE customers_g1 SET city = 'Atlantis' WHERE customer_id = 'customer-0020'")
+        .execute(&shop.instance.read)
+        .await
+        .expect("a row");
+    alerts.include(&["MillraceAuditFindings"]).await;
+    process.reports("millrace_audit_repairs_total", &[], 1.0).await;
+    becomes(&shop.instance.read, "SELECT count(*) FROM customers WHERE city = 'Atlantis'", 0).await;
+    alerts.are(&[]).await;
+}
+
+async fn the_slot_keeps_wal_and_is_dropped(shop: &Shop, alerts: &Alerts) {
+    stops(&connector(&shop.instance)).await;
+    sqlx::query(WAL).execute(&shop.instance.write).await.expect("WAL");
+    alerts.include(&["MillraceConnectorNotRunning", "MillraceSlotKeepsWal"]).await;
+    drop_the_slot(&shop.instance).await;
+    alerts.include(&["MillraceSlotInDanger"]).await;
+    shop.instance.millrace(&["setup"]).await.expect_success();
+    connect(Method::PUT, &format!("{}/resume", connector(&shop.instance))).await;
+}
+
+/// A page for each critical alert, and its end; a mail for each warning.
+async fn each_was_told_once(shop: &Shop, manager: &Alertmanager) {
+    for alert in ["MillraceProviderFails", "MillraceSlotInDanger", "MillraceConnectorNotRunning"] {
+        eventually(&format!("{alert} was told, and its end"), async || match manager.pages(alert) {
+            (1, 1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+    eventually("the stuck saga was told by mail, once", async || {
+        let mails = shop.outside.entries().into_iter().filter(|entry| entry["kind"] == "mail");
+        let told = mails.filter(|mail| {
+            let text = mail["message"].as_str().unwrap_or_default();
+            text.contains("MillraceSagasStuck") && mail["to"][0] == "operations@example.org"
+        });
+        match told.count() {
+            1 => Ok(()),
+            count => Err(count.to_string()),
+        }
+    })
+    .await;
+}
