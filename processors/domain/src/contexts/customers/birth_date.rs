@@ -9,8 +9,7 @@ use crate::rules::{self, Checked, Text};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 const FIRST_YEAR: i32 = 1900;
-/// Digits of a date, with hyphens: `1985-02-28` and nothing shorter.
-const CHARACTERS: usize = 10;
+const FORMAT: &str = "%Y-%m-%d";
 
 /// Sets the date, or removes it. The same date again is accepted without an event, whatever it was asked for.
 pub(super) fn set(customer: &Customer, command: &SetCustomerBirthDate) -> Decision {
@@ -25,8 +24,9 @@ pub(super) fn set(customer: &Customer, command: &SetCustomerBirthDate) -> Decisi
 
 /// Whether it has passed is not checked: a decision does not know today.
 fn check(birth_date: &str) -> Checked {
-    let date = NaiveDate::parse_from_str(birth_date, "%Y-%m-%d").ok();
-    if birth_date.len() == CHARACTERS && date.is_some_and(|date| date.year() >= FIRST_YEAR) {
+    let date = NaiveDate::parse_from_str(birth_date, FORMAT).ok().filter(|date| date.year() >= FIRST_YEAR);
+    // The parser takes shorter numbers and signs, too.
+    if date.is_some_and(|date| date.format(FORMAT).to_string() == birth_date) {
         return Ok(());
     }
     let date = rules::quoted(birth_date);
