@@ -199,7 +199,7 @@ fn ship(order: Option<&Order>, command: &ShipOrder) -> Decision {
     Ok(vec![emit(OrderShipped { order_id, customer_id, shipped_at, carrier, tracking_number })])
 }
 
-/// Once: another time of arrival would be a correction, which nobody sends.
+/// Once: an order arrives only once.
 fn deliver(order: Option<&Order>, command: &DeliverOrder) -> Decision {
     let DeliverOrder { order_id, delivered_at } = command.clone();
     let order = order.ok_or_else(|| unknown(&order_id))?;
