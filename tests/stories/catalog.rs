@@ -34,6 +34,29 @@ async fn a_product_is_described_and_comes_back_on_sale_in_both_read_models() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_category_gets_another_name_wherever_its_products_are_shown() {
+    let _turn = beside_others().await;
+    let instance = instance_with("renamed", &SETTINGS).await;
+    let _process = instance.start();
+    // Of four categories in turns; the fifth product is discontinued.
+    let products: Vec<String> = (0..6).map(add_product).collect();
+    instance.send_and_wait(&products).await.expect_success();
+    instance.send_and_wait(&[of_product("DiscontinueProduct", 4)]).await.expect_success();
+    instance.settle().await;
+    let rename = ["category", "rename", "Beverages", "Drinks"];
+    instance.millrace(&rename).await.expect_success().expect_told("completed 2");
+    instance.settle().await;
+    let drinks = "SELECT count(*) FROM products WHERE category = 'Drinks'";
+    let left = "SELECT count(*) FROM products WHERE category = 'Beverages'";
+    for (sql, expected) in [(drinks, 2_i64), (left, 0)] {
+        let found: i64 = sqlx::query_scalar(sql).fetch_one(&instance.read).await.expect("products");
+        assert_eq!(found, expected, "{sql}");
+    }
+    instance.assert_both_read_models_agree().await;
+    instance.millrace(&rename).await.expect_code(4).expect_told("no product is in the category `Beverages`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cart_says_at_once_when_less_is_in_stock_than_it_wants() {
     let _turn = beside_others().await;
     let instance = instance_with("short", &SETTINGS).await;

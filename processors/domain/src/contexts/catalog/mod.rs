@@ -79,7 +79,7 @@ impl Context for Catalog {
             Command::RenameProduct(command) => rename(on_sale(product, &command.product_id)?, command),
             Command::ChangePrice(command) => change_price(on_sale(product, &command.product_id)?, command),
             Command::RecategoriseProduct(command) => {
-                recategorise(on_sale(product, &command.product_id)?, command)
+                recategorise(product.ok_or_else(|| unknown(&command.product_id))?, command)
             }
             Command::DiscontinueProduct(command) => {
                 discontinue(on_sale(product, &command.product_id)?, command)
@@ -141,10 +141,11 @@ fn change_price(on_sale: &Product, command: &ChangePrice) -> Decision {
     happens_unless(on_sale.price == price, PriceChanged { product_id, price })
 }
 
-fn recategorise(on_sale: &Product, command: &RecategoriseProduct) -> Decision {
+/// Also while it is out of sale: a category that gets another name keeps none behind.
+fn recategorise(product: &Product, command: &RecategoriseProduct) -> Decision {
     let RecategoriseProduct { product_id, category } = command.clone();
     CATEGORY.check(&category)?;
-    happens_unless(on_sale.category == category, ProductRecategorised { product_id, category })
+    happens_unless(product.category == category, ProductRecategorised { product_id, category })
 }
 
 fn discontinue(_on_sale: &Product, command: &DiscontinueProduct) -> Decision {
@@ -171,7 +172,7 @@ fn happens_unless(already_so: bool, event: impl Into<Event>) -> Decision {
     Ok(if already_so { Vec::new() } else { vec![emit(event)] })
 }
 
-/// A product that can change: while it is out of sale, only coming back does.
+/// A product that can change: one out of sale can only come back, or move to another category.
 fn on_sale<'a>(product: Option<&'a Product>, product_id: &str) -> Result<&'a Product, Rejection> {
     match product {
         None => Err(unknown(product_id)),

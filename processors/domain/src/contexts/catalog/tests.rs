@@ -144,11 +144,12 @@ fn a_product_is_discontinued_once() {
 }
 
 #[test]
-fn a_discontinued_product_changes_no_more() {
+fn a_discontinued_product_only_moves_to_another_category() {
     let past = || given::<Catalog>([added(), discontinued()]);
     past().when(rename("Chai tea")).then_rejected("product-discontinued");
     past().when(change_price(1)).then_rejected("product-discontinued");
-    past().when(recategorise("Teas")).then_rejected("product-discontinued");
+    let moved = ProductRecategorised { product_id: "1".into(), category: "Teas".into() };
+    past().when(recategorise("Teas")).then([moved.into()]);
 }
 
 #[test]
