@@ -1,7 +1,7 @@
 //! The program `millrace`: command line, sources of settings, running all roles in one process, and output for operators.
 
 pub mod audit;
-mod category;
+pub mod category;
 pub mod cli;
 pub mod config;
 pub mod customer;
