@@ -49,7 +49,7 @@ WITH messages AS (
 ), details AS (
     SELECT DISTINCT ON (customer_id) customer_id, data
     FROM touching WHERE type IN ('CustomerRegistered', 'CustomerDetailsChanged') ORDER BY customer_id, version DESC
-), placing AS (
+), stated AS (
     SELECT DISTINCT ON (1, 2) customer_id, data ->> 'address_id' AS address_id, type, data - 'customer_id' - 'is_default' AS address
     FROM touching WHERE type LIKE 'CustomerAddress%' ORDER BY 1, 2, version DESC
 ), defaults AS (
@@ -59,7 +59,7 @@ WITH messages AS (
     SELECT customer_id,
            jsonb_agg(address || jsonb_build_object('is_default', address_id = default_id) ORDER BY address_id COLLATE "C")
                AS addresses
-    FROM placing LEFT JOIN defaults USING (customer_id) WHERE type = 'CustomerAddressSet' GROUP BY 1
+    FROM stated LEFT JOIN defaults USING (customer_id) WHERE type = 'CustomerAddressSet' GROUP BY 1
 ), born AS (
     SELECT DISTINCT ON (customer_id) customer_id, (data ->> 'birth_date')::date AS birth_date, data ->> 'reason' AS birth_date_reason
     FROM touching WHERE type = 'CustomerBirthDateSet' ORDER BY customer_id, version DESC
