@@ -11,6 +11,9 @@ const CONTEXTS: &str = r#"["accounts", "carts", "catalog", "customers", "invento
     "reviews", "subscriptions"]"#;
 const SETTINGS: [(&str, &str); 1] = [("contexts", CONTEXTS)];
 
+/// The number of a command whose time is after the delivery, in seconds.
+const LATER: usize = 40 * 86_400;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_to_the_address_of_its_time_and_shows_who_carries_it() {
     let _turn = beside_others().await;
@@ -141,9 +144,13 @@ fn paid() -> Vec<String> {
     let request = json!({"order_id": order(1), "customer_id": customer(1), "amount": 100, "currency": "USD"});
     let refund = json!({"order_id": order(1), "refund_id": "r1", "amount": 50, "reason": "late"});
     vec![
-        command("RequestPayment", 1, request),
-        command("CapturePayment", 1, json!({"order_id": order(1), "amount": 100, "provider_reference": "p"})),
-        command("RefundPayment", 1, refund),
+        command("RequestPayment", LATER, request),
+        command(
+            "CapturePayment",
+            LATER,
+            json!({"order_id": order(1), "amount": 100, "provider_reference": "p"}),
+        ),
+        command("RefundPayment", LATER + 1, refund),
         command(
             "CompleteRefund",
             1,
