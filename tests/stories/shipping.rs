@@ -141,20 +141,14 @@ fn subscribed() -> String {
 }
 
 fn paid() -> Vec<String> {
-    let request = json!({"order_id": order(1), "customer_id": customer(1), "amount": 100, "currency": "USD"});
-    let refund = json!({"order_id": order(1), "refund_id": "r1", "amount": 50, "reason": "late"});
+    let of = |name: &str, number: usize, mut data: Value| {
+        data["order_id"] = json!(order(1));
+        command(name, LATER + number, data)
+    };
     vec![
-        command("RequestPayment", LATER, request),
-        command(
-            "CapturePayment",
-            LATER,
-            json!({"order_id": order(1), "amount": 100, "provider_reference": "p"}),
-        ),
-        command("RefundPayment", LATER + 1, refund),
-        command(
-            "CompleteRefund",
-            1,
-            json!({"order_id": order(1), "refund_id": "r1", "provider_reference": "p"}),
-        ),
+        of("RequestPayment", 1, json!({"customer_id": customer(1), "amount": 100, "currency": "USD"})),
+        of("CapturePayment", 2, json!({"amount": 100, "provider_reference": "p"})),
+        of("RefundPayment", 3, json!({"refund_id": "r1", "amount": 50, "reason": "late"})),
+        of("CompleteRefund", 4, json!({"refund_id": "r1", "provider_reference": "p"})),
     ]
 }
