@@ -93,6 +93,7 @@ fn command() -> PlaceOrder {
         lines: PRODUCTS.iter().map(line).collect(),
         // 98.50 less 15 %, rounded up, three times.
         total: 3 * 8_373,
+        ship_to: None,
     }
 }
 

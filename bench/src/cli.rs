@@ -27,6 +27,7 @@ Examples:
   scripts/bench replay                               a million events, rebuilt beside what serves
   scripts/bench rest                                 what a running instance costs while nothing arrives
   scripts/bench history --events 10000000            what a long history costs
+  scripts/bench overview --customers 100000          the document of one customer among so many
   scripts/bench growth streams --most 100000         with a thousand and with a hundred thousand customers
   scripts/bench drain view --order together --set processing.events_batch_max=10000
   scripts/bench against commands one-by-one          in turns with one transaction for each command
@@ -88,6 +89,8 @@ pub(crate) enum Measurement {
     Growth(Growth),
     /// Queries of operators and the auditor, and throughput of decisions, without and with very many events
     History(History),
+    /// The document of a customer in SQL, among very many who have done something in every context
+    Overview(Overview),
     /// A view of Postgres and Elasticsearch is built from its events, then rebuilt, compared and swapped
     Replay(Replay),
     /// What a running instance costs while nothing arrives: processors, threads, memory, transactions
@@ -193,6 +196,20 @@ pub(crate) struct History {
     pub(crate) partitions: i32,
 }
 
+/// Options of `overview`.
+#[derive(Debug, Args)]
+pub(crate) struct Overview {
+    /// Customers, each with an address, orders, an account, a cart, a subscription and a review
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) customers: u64,
+    /// Documents that are read, one after another
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub(crate) documents: u64,
+    /// Partitions of each topic
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+}
+
 /// Options of `replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -231,6 +248,7 @@ impl Measurement {
             Measurement::Reading(_) => "reading",
             Measurement::Growth(_) => "growth",
             Measurement::History(_) => "history",
+            Measurement::Overview(_) => "overview",
             Measurement::Replay(_) => "replay",
             Measurement::Rest(_) => "rest",
             Measurement::Against { stage: Against::Commands { .. } } => "against_commands",
@@ -256,6 +274,7 @@ impl Measurement {
             // Each point has its own.
             Measurement::Growth(_) => 1,
             Measurement::History(options) => options.partitions,
+            Measurement::Overview(options) => options.partitions,
             Measurement::Replay(options) => options.partitions,
             Measurement::Rest(options) => options.partitions,
             Measurement::Drain { stage: Stage::View(views) } => views.backlog.partitions,

@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod memory;
 mod one_by_one;
+mod overview;
 mod preload;
 mod reading;
 mod replay;
@@ -80,6 +81,7 @@ async fn measure(measurement: &Measurement, instance: &Instance) -> Result<Repor
         Measurement::Reading(options) => reading::measure(instance, options).await,
         Measurement::Growth(options) => growth::measure(instance, options).await,
         Measurement::History(options) => history::measure(instance, options).await,
+        Measurement::Overview(options) => overview::measure(instance, options).await,
         Measurement::Replay(options) => replay::measure(instance, options).await,
         Measurement::Rest(options) => rest::measure(instance, options).await,
         Measurement::Against { stage: Against::Commands { peers, turns } } => {

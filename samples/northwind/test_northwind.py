@@ -40,7 +40,7 @@ def schema_of(record):
 
 
 def fits(value, schema):
-    """Whether a JSON value is what an Avro schema asks for, with no field more or less."""
+    """Whether a JSON value is what an Avro schema asks for, with no field more."""
     if isinstance(schema, list):
         return any(fits(value, branch) for branch in schema)
     if isinstance(schema, str):
@@ -51,9 +51,10 @@ def fits(value, schema):
 
 
 def fits_record(value, schema):
-    """A record: exactly its fields, each fitting."""
+    """A record: no field but its own, each fitting, and all that have no default."""
     fields = {field["name"]: field["type"] for field in schema["fields"]}
-    return value.keys() == fields.keys() and all(fits(value[name], fields[name]) for name in fields)
+    needed = {field["name"] for field in schema["fields"] if "default" not in field}
+    return needed <= value.keys() <= fields.keys() and all(fits(value[name], fields[name]) for name in value)
 
 
 def fits_integer(bits):

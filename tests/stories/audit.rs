@@ -66,6 +66,7 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "orders 60 60",
             "customers 10 10",
             "stock_reservations",
+            "sold_lines 96 96",
             "customer_history",
             "carts",
             "sales_daily",
@@ -153,6 +154,7 @@ async fn of_one_key_only_that_is_told(instance: &Instance) {
     let shown = [
         row("orders", 18, 6, Some(6)),
         row("customers", 14, 1, Some(1)),
+        row("sold_lines", 12, 12, Some(12)),
         row("customer_history", 18, 18, None),
         row("carts", 0, 0, None),
         row("customer_revenue_daily", 6, 2, None),

@@ -219,6 +219,16 @@ async fn whatever_shows_a_customer_is_compared_and_put_right_and_nothing_of_othe
         ["document customers", "row customers"]
     );
     instance.millrace(&["verify", "--customer", "nosuch"]).await.expect_code(4);
+    an_account_is_compared_with_its_ledger(&instance).await;
+}
+
+/// The rows of the ledger name no customer.
+async fn an_account_is_compared_with_its_ledger(instance: &Instance) {
+    let wrong = "UPDATE ledger_balances_g1 SET credit = credit + 5 WHERE ledger_account = 'DE01'";
+    sqlx::query(wrong).execute(&instance.read).await.expect("the ledger");
+    let told = verify(instance, 1, &[]).await;
+    assert_eq!(found(told.expect_code(5)), ["ledger account_balances"]);
+    assert_eq!(told.json()["findings"][0]["fields"][0]["difference"], json!(-5));
 }
 
 async fn verify(instance: &Instance, number: usize, more: &[&str]) -> Outcome {

@@ -28,7 +28,10 @@ pub(crate) fn event(step: Step) -> Event {
     match step.version {
         1 => placed(step).into(),
         2 => confirmed(step).into(),
-        _ => OrderShipped { order_id, customer_id, shipped_at: time(step).1 }.into(),
+        _ => {
+            let (shipped_at, carrier, tracking_number) = (time(step).1, None, None);
+            OrderShipped { order_id, customer_id, shipped_at, carrier, tracking_number }.into()
+        }
     }
 }
 
@@ -58,6 +61,7 @@ fn placed(step: Step) -> OrderPlaced {
         placed_at: signed(step.stream) % DAYS * DAY_MICROSECONDS,
         total: lines.iter().map(|line| line.amount).sum(),
         lines,
+        ship_to: None,
     }
 }
 

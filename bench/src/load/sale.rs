@@ -100,7 +100,7 @@ impl Order {
             PlaceOrderLine { product_id, quantity, unit_price, discount_bp }
         };
         let lines = lines.into_iter().map(line).collect();
-        PlaceOrder { order_id, customer_id, currency, placed_at, lines, total }.into()
+        PlaceOrder { order_id, customer_id, currency, placed_at, lines, total, ship_to: None }.into()
     }
 
     /// The command that reserves what it wants.
@@ -127,6 +127,7 @@ impl Order {
             placed_at: time(Step { stream: self.number, version: 1 }).1,
             total: lines.iter().map(|line| line.amount).sum(),
             lines,
+            ship_to: None,
         }
     }
 

@@ -33,6 +33,7 @@ Examples:
   millrace stream show orders/10248 --as-of 2026-01-31T12:00:00Z
   millrace saga list --stuck                     sagas that need an operator
   millrace customer show ALFKI                   all that is known of a customer, and how fresh it is
+  millrace category rename Beverages Drinks      another name for a category, everywhere
   millrace segment preview best-customers        how many customers a segment has now, and some of them
   millrace retries list                          what is being retried, and why
   millrace dlq list --group orders               records that could not be processed, and why
@@ -222,6 +223,13 @@ pub enum Command {
         /// What to do with customers.
         #[command(subcommand)]
         action: crate::customer::Action,
+    },
+    /// Categories: rename one
+    #[command(after_help = crate::category::HELP)]
+    Category {
+        /// What to do with categories.
+        #[command(subcommand)]
+        action: crate::category::Action,
     },
     /// Segments: preview their customers
     #[command(after_help = crate::segment::HELP)]

@@ -1,6 +1,7 @@
 //! The program `millrace`: command line, sources of settings, running all roles in one process, and output for operators.
 
 pub mod audit;
+pub mod category;
 pub mod cli;
 pub mod config;
 pub mod customer;
@@ -91,6 +92,7 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Verify(options) => verify::verify(config, format, &options).await,
         Command::Saga { action } => saga::saga(config, format, &action).await,
         Command::Customer { action } => customer::customer(config, format, &action).await,
+        Command::Category { action } => category::category(config, format, &action).await,
         Command::Segment { action } => segment::segment(config, format, &action).await,
         Command::Dlq { action } => dlq::dlq(config, format, &action).await,
         Command::Retries { action } => retries::retries(config, format, &action).await,

@@ -56,12 +56,20 @@ pub async fn send(config: &Config, format: Format, options: &Options) -> Result<
     let wait = options.wait.then_some(options.timeout.0);
     let request = Request { source: options.source.clone(), wait };
     let sent = send::send(config, &request, open(&options.file)?, Arc::new(Terminal::default())).await?;
+    tell(format, &sent)
+}
+
+/// Prints the counts, and what is worth a name.
+///
+/// # Errors
+/// [`Failure::Refused`] when something was refused, not delivered or not completed.
+pub(crate) fn tell(format: Format, sent: &Sent) -> Result<(), Failure> {
     if format == Format::Text {
-        named(&sent).iter().for_each(|line| output::say(line));
+        named(sent).iter().for_each(|line| output::say(line));
     }
     let json = json!(sent);
     output::print(format, &text(&json), &json)?;
-    verdict(&sent)
+    verdict(sent)
 }
 
 /// The first generated ids, and the first commands that were not completed.

@@ -42,6 +42,11 @@ pub trait Context: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Further streams of other contexts that the decision reads where they exist: advice, since each is out of date at once.
+    fn advice(_command: &Self::Command) -> Vec<Reference> {
+        Vec::new()
+    }
+
     /// Decides a command: the events that happen, in order, or why nothing happens.
     /// Events may be emitted only to streams that [`streams`](Context::streams) named.
     ///

@@ -14,8 +14,8 @@ use crate::views::{
     customer_revenue_daily::CustomerRevenueDaily, customers::CustomerView, deliveries::DeliveryView,
     events::EventLog, ledger_balances::LedgerBalances, orders::OrderView, payments::PaymentView,
     products::ProductView, revenue_daily::RevenueDaily, sales_daily::SalesDaily, segments::SegmentView,
-    stock_movements_daily::StockMovementsDaily, stock_reservations::StockReservationView,
-    subscriptions::SubscriptionView,
+    sold_lines::SoldLineView, stock_movements_daily::StockMovementsDaily,
+    stock_reservations::StockReservationView, subscriptions::SubscriptionView,
 };
 use crate::{Context, Effect, Log, Refusal, Saga, Tally, View};
 
@@ -64,6 +64,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     visitor.view::<PaymentView>();
     visitor.view::<StockReservationView>();
     visitor.view::<SubscriptionView>();
+    visitor.view::<SoldLineView>();
     visitor.view::<CustomerHistory>();
     // Its SQL views read those of products.
     visitor.view::<CartView>();

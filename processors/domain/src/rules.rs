@@ -8,6 +8,7 @@ use chrono::{DateTime, Datelike};
 use crate::{Refusal, Rejection};
 
 mod currencies;
+mod postal;
 pub(crate) mod refusals;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ const ID_BYTES_MAX: usize = 512;
 const EMAIL_CHARACTERS_MAX: usize = 254;
 const PHONE_CHARACTERS_MAX: usize = 40;
 const PHONE_DIGITS_MIN: usize = 5;
+const POSTAL_CODE: Text = Text::new("postal_code", refusals::POSTAL_CODE_INVALID, 1, 20);
 const QUOTED_MAX: usize = 60;
 const BASIS_POINTS: i64 = 10_000;
 
@@ -167,6 +169,26 @@ pub fn phone(value: &str) -> Checked {
              at most {PHONE_CHARACTERS_MAX} characters, or null"
     );
     Err(refusals::PHONE_INVALID.because(message))
+}
+
+/// A postal code of a country, and the country as ISO 3166-1 code of two letters. Where it is known how the country writes
+/// postal codes, one is required and has that form.
+///
+/// # Errors
+/// `country-code-invalid`, `postal-code-invalid`.
+pub fn postal_code(country: &str, code: Option<&str>) -> Checked {
+    if !postal::is_country(country) {
+        let country = quoted(country);
+        let message = format!("country is {country}: send an ISO 3166-1 code of two letters such as DE");
+        return Err(refusals::COUNTRY_CODE_INVALID.because(message));
+    }
+    let Some(format) = postal::format_of(country) else { return POSTAL_CODE.check_given(code) };
+    let code = code.unwrap_or_default();
+    if format.is_match(code) {
+        return Ok(());
+    }
+    let message = format!("postal_code is {}: send one as {country} writes it ({format})", quoted(code));
+    Err(refusals::POSTAL_CODE_INVALID.because(message))
 }
 
 /// A price in minor units: 0 to [`TOTAL_MAX`].

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod categories;
 mod certificates;
 pub mod config;
 pub mod contract;

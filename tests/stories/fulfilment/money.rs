@@ -4,7 +4,7 @@ use millrace_tests::load::{command, customer, order};
 use serde_json::json;
 
 use super::history::{History, assert_nothing_is_left};
-use super::{place, shop};
+use super::{Shop, place, shop};
 use crate::beside_others;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,6 +32,23 @@ async fn an_order_is_paid_confirmed_and_told_of_and_readers_see_it() {
     assert_eq!(mails, ["c0@example.com"]);
     History::read(&shop.instance.write).await.assert_sound(&shop.outside);
     shop.instance.assert_both_read_models_agree().await;
+    what_the_provider_has_is_compared(&shop).await;
+}
+
+/// An authorisation and a capture, as they were answered.
+async fn what_the_provider_has_is_compared(shop: &Shop) {
+    let id = customer(0);
+    let verify = ["verify", "--customer", id.as_str(), "--format", "json"];
+    let report = shop.instance.millrace(&verify).await.expect_success().json();
+    let compared = report["compared"].as_array().expect("what was compared").iter();
+    let asked: Vec<_> = compared.filter(|one| one["name"] == "provider").map(|one| &one["rows"]).collect();
+    assert_eq!(asked, [&json!(2)], "{report}");
+    let other = r#"UPDATE effect SET answer = '{"done": {"reference": "another"}}' WHERE effect = 'payment'"#;
+    sqlx::query(other).execute(&shop.instance.write).await.expect("calls");
+    let report = shop.instance.millrace(&verify).await.expect_code(5).json();
+    let findings = report["findings"].as_array().expect("findings");
+    let told = findings.iter().filter(|one| one["what"] == "provider" && one["key"] == order(1));
+    assert_eq!(told.count(), 2, "{report}");
 }
 
 fn mails(entries: &[serde_json::Value]) -> Vec<String> {

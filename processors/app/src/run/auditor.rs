@@ -70,6 +70,7 @@ fn record(config: &Config, report: &Report) {
         metrics::AUDIT_FINDINGS.with_label_values(&[what.as_str()]).set(found);
     }
     let namespace = config.namespace.to_string();
+    metrics::AUDIT_WRONG.with_label_values(&[namespace.as_str()]).set(report.wrong_percent());
     let repaired = u64::try_from(report.repaired).unwrap_or_default();
     metrics::AUDIT_REPAIRS.with_label_values(&[namespace.as_str()]).inc_by(repaired);
     metrics::AUDIT_ENDED.with_label_values(&[namespace.as_str()]).set(Utc::now().timestamp());

@@ -24,6 +24,8 @@ Compares the following and changes nothing unless --repair is given:
   rows       the view's rows equal the result of folding the events again
   fold       the view's rows equal the result of SQL over the events, which is written independently of the fold
   documents  Elasticsearch has a document for each row, equal to it, and no others
+  ledger     with --customer: accounts hold what the ledger says
+  provider   with --customer: the payment provider, if there is one, answers the same to each call of the newest payments
 
 Everything else may run: rows are compared in one snapshot, with the events that the view has applied. The events of a view
 are folded into temporary tables, which are removed afterwards.

@@ -4,6 +4,8 @@ use crate::Refusal;
 
 pub(crate) const AMOUNT_INVALID: Refusal =
     Refusal::new("amount-invalid", "an amount is not 1 minor unit or more, or is too large");
+pub(crate) const COUNTRY_CODE_INVALID: Refusal =
+    Refusal::new("country-code-invalid", "the country is not a code of two letters of ISO 3166-1");
 pub(crate) const CURRENCY_INVALID: Refusal =
     Refusal::new("currency-invalid", "the currency is not a code of ISO 4217 today");
 pub(crate) const DISCOUNT_INVALID: Refusal =
@@ -18,6 +20,8 @@ pub(crate) const NAME_INVALID: Refusal =
     Refusal::new("name-invalid", "the name is too short or too long, or has control characters");
 pub(crate) const PHONE_INVALID: Refusal =
     Refusal::new("phone-invalid", "the phone number does not have the form of one");
+pub(crate) const POSTAL_CODE_INVALID: Refusal =
+    Refusal::new("postal-code-invalid", "the postal code is missing, or is not as its country writes them");
 pub(crate) const PRICE_NEGATIVE: Refusal = Refusal::new("price-negative", "a price is below 0");
 pub(crate) const PRICE_TOO_LARGE: Refusal =
     Refusal::new("price-too-large", "a price is above 1000000000000000 minor units");

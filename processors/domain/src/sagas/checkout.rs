@@ -123,6 +123,7 @@ fn place(cart: &CartCheckedOut) -> Orders {
         placed_at: cart.checked_out_at,
         lines: lines.collect(),
         total: cart.total,
+        ship_to: None,
     }
     .into()
 }
@@ -164,6 +165,7 @@ mod tests {
             placed_at: 5,
             lines: vec![line],
             total: 600,
+            ship_to: None,
         };
         orders::Command::from(order).into()
     }
@@ -190,6 +192,7 @@ mod tests {
             placed_at: 5,
             lines: Vec::new(),
             total: 600,
+            ship_to: None,
         };
         orders::Event::from(placed).into()
     }

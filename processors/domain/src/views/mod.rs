@@ -29,6 +29,7 @@ pub mod revenue_daily;
 pub mod sales_daily;
 pub mod segments;
 pub mod sold;
+pub mod sold_lines;
 pub mod stock_movements_daily;
 pub mod stock_reservations;
 pub mod subscriptions;

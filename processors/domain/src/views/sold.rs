@@ -70,9 +70,12 @@ pub(super) fn lines(recorded: &Recorded) -> Vec<SoldLine<'_>> {
         Event::Orders(Orders::OrderConfirmed(event)) => lines!(event, 1),
         // An order that was never confirmed was never counted.
         Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => lines!(event, -1),
-        Event::Orders(Orders::OrderPlaced(_) | Orders::OrderCancelled(_) | Orders::OrderShipped(_)) => {
-            Vec::new()
-        }
+        Event::Orders(
+            Orders::OrderPlaced(_)
+            | Orders::OrderCancelled(_)
+            | Orders::OrderDelivered(_)
+            | Orders::OrderShipped(_),
+        ) => Vec::new(),
         _ => Vec::new(),
     }
 }

@@ -6,8 +6,8 @@ use millrace_schemas::Event;
 use millrace_schemas::inventory::{StockReceived, StockReleased, StockReserved, StockReturned, StockShipped};
 use millrace_schemas::notifications::{NotificationSent, NotificationsAllowed, NotificationsStopped};
 use millrace_schemas::orders::{
-    Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderConfirmedLine, OrderPlaced,
-    OrderPlacedLine, OrderShipped,
+    Event as Orders, OrderCancelled, OrderCancelledLine, OrderConfirmed, OrderConfirmedLine, OrderDelivered,
+    OrderPlaced, OrderPlacedLine, OrderShipTo, OrderShipped,
 };
 use millrace_schemas::payments::{
     CaptureRequested, Event as Payments, PaymentAuthorised, PaymentCaptured, PaymentDeclined,
@@ -61,6 +61,15 @@ pub(super) fn order_placed(order_id: &str, micros: i64) -> Event {
         placed_at: JULY_4_1996 + micros,
         lines: lines(),
         total: 1_500,
+        ship_to: Some(OrderShipTo {
+            recipient: None,
+            line1: "59 rue de l'Abbaye".into(),
+            line2: None,
+            postal_code: Some("51100".into()),
+            city: "Reims".into(),
+            region: None,
+            country: "FR".into(),
+        }),
     };
     Event::Orders(placed.into())
 }
@@ -105,8 +114,15 @@ pub(super) fn confirmed(order_id: &str, micros: i64) -> Event {
 
 pub(super) fn shipped(order_id: &str, micros: i64) -> Event {
     let shipped_at = JULY_4_1996 + micros;
-    let shipped = OrderShipped { order_id: order_id.into(), customer_id: "VINET".into(), shipped_at };
+    let (carrier, tracking_number) = (Some("Speedy Express".into()), Some("SE-1".into()));
+    let (order_id, customer_id) = (order_id.into(), "VINET".into());
+    let shipped = OrderShipped { order_id, customer_id, shipped_at, carrier, tracking_number };
     Event::Orders(shipped.into())
+}
+
+pub(super) fn delivered(order_id: &str, micros: i64) -> Event {
+    let (order_id, customer_id) = (order_id.into(), "VINET".into());
+    Event::Orders(OrderDelivered { order_id, customer_id, delivered_at: JULY_4_1996 + micros }.into())
 }
 
 /// Orders of two days, some of which are taken back; the events of different orders may come in any order.

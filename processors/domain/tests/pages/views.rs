@@ -76,6 +76,7 @@ fn one_of(view: &str, key: &'static str) -> (&'static str, &'static str) {
         "cart_id" => "cart-1",
         "customer_id" => "ALFKI",
         "job_id" => "spring/1/1",
+        "line_id" => "10248-1",
         "order_id" | "reservation_id" => "10248",
         "product_id" => "11",
         "segment_id" => "wholesale",

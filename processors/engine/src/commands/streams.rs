@@ -141,7 +141,8 @@ pub(super) async fn references<C: Context>(
     shared: &Shared,
     commands: &[Arrived<'_, C>],
 ) -> Result<(References, Vec<Stored>), WorkError> {
-    let named: BTreeSet<Reference> = commands.iter().flat_map(|c| C::references(&c.command)).collect();
+    let of = |c: &Arrived<'_, C>| C::references(&c.command).into_iter().chain(C::advice(&c.command));
+    let named: BTreeSet<Reference> = commands.iter().flat_map(of).collect();
     let mut by_context: HashMap<&'static str, Vec<String>> = HashMap::new();
     for Reference { context, id } in named {
         by_context.entry(context).or_default().push(id);

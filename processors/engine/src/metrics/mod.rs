@@ -127,6 +127,7 @@ mod tests {
         for gauge in [&OUTAGE, &MEMORY_LIMIT, &BUFFERED, &AUDIT_FINDINGS, &AUDIT_ENDED, &EFFECT_BREAKER] {
             gauge.with_label_values(&["g"]).set(1);
         }
+        AUDIT_WRONG.with_label_values(&["g"]).set(0.5);
         DOCUMENTS.with_label_values(&["i"]).inc();
         EFFECT_CALLS.with_label_values(&["e", "call", "answered"]).inc();
         for gauge in [&RECORDS_LOST, &BUILD_TOO_OLD] {
@@ -134,7 +135,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            46
+            47
         );
     }
 

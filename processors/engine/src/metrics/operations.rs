@@ -1,8 +1,8 @@
 //! What a process does beside moving records: auditing, retention, telling.
 
 use prometheus::{
-    HistogramVec, IntCounterVec, IntGaugeVec, register_histogram_vec, register_int_counter_vec,
-    register_int_gauge_vec,
+    GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, register_gauge_vec, register_histogram_vec,
+    register_int_counter_vec, register_int_gauge_vec,
 };
 
 metric!(
@@ -11,6 +11,17 @@ metric!(
     /// High: `millrace verify` shows what differs. The auditor repairs a difference that it finds in two runs.
     AUDIT_FINDINGS: IntGaugeVec =
         register_int_gauge_vec("millrace_audit_findings", "Findings of the last run of the auditor", &["what"])
+);
+metric!(
+    /// Rows and documents that the last run of the auditor found wrong, in percent of those that it compared: what is new, and a
+    /// part of the rest in turn.
+    ///
+    /// High: As `millrace_audit_findings`.
+    AUDIT_WRONG: GaugeVec = register_gauge_vec(
+        "millrace_audit_wrong_percent",
+        "Rows and documents that the last run of the auditor found wrong, in percent",
+        &["namespace"]
+    )
 );
 metric!(
     /// Repairs by the auditor of this process.

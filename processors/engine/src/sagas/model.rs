@@ -357,6 +357,7 @@ fn placed(order_id: &str, quantity: i64, products: &[&str]) -> millrace_schemas:
         placed_at: 0,
         lines: products.iter().map(line).collect(),
         total: quantity * PRICE * products.len() as i64,
+        ship_to: None,
     }
     .into()
 }

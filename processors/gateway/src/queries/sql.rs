@@ -2,7 +2,7 @@
 //! given is null.
 
 /// Values of `status` of orders.
-pub(crate) const ORDER_STATUSES: &[&str] = &["placed", "confirmed", "cancelled", "shipped"];
+pub(crate) const ORDER_STATUSES: &[&str] = &["placed", "confirmed", "cancelled", "shipped", "delivered"];
 /// Values of `status` of campaigns.
 pub(crate) const CAMPAIGN_STATUSES: &[&str] = &["draft", "resolving", "launched", "failed"];
 /// Values of `kind` of entries of accounts.
@@ -18,15 +18,16 @@ pub(crate) const CAMPAIGN: &str = "SELECT * FROM campaign_stats WHERE campaign_i
 
 /// The lines keep their order. A product that is not known here has neither price nor stock.
 pub(crate) const CART: &str = "
-    SELECT cart_id, customer_id, currency, status, total, order_id, created_at, checked_out_at, (
+    SELECT cart_id, customer_id, currency, status, total, short, order_id, created_at, checked_out_at, (
                SELECT coalesce(jsonb_agg(jsonb_build_object(
                           'product_id', line.product_id, 'product_name', line.product_name, 'quantity', line.quantity,
-                          'unit_price', line.unit_price, 'amount', line.amount, 'current_price', product.price,
+                          'unit_price', line.unit_price, 'amount', line.amount, 'short', line.short, 'current_price', product.price,
                           'current_currency', product.currency, 'available', product.available,
                           'discontinued', product.discontinued) ORDER BY line.place), '[]')
                FROM ROWS FROM (jsonb_to_recordset(cart.lines) AS (
-                        product_id text, product_name text, quantity bigint, unit_price bigint, amount bigint))
-                    WITH ORDINALITY AS line (product_id, product_name, quantity, unit_price, amount, place)
+                        product_id text, product_name text, quantity bigint, unit_price bigint, amount bigint,
+                        short boolean))
+                    WITH ORDINALITY AS line (product_id, product_name, quantity, unit_price, amount, short, place)
                LEFT JOIN products AS product USING (product_id)
            ) AS lines, version, updated_at
     FROM carts AS cart WHERE cart_id = $1";

@@ -75,6 +75,28 @@ pub struct Sent {
     pub failed: Vec<Failed>,
 }
 
+impl Sent {
+    /// The numbers of both; ids that were generated are left out.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let mut failed = self.failed;
+        failed.extend(other.failed);
+        failed.truncate(NAMED_MAX);
+        let outcomes = match (self.outcomes, other.outcomes) {
+            (Some(one), Some(another)) => Some(one.and(another)),
+            (one, another) => one.or(another),
+        };
+        Self {
+            delivered: self.delivered + other.delivered,
+            refused: self.refused + other.refused,
+            undelivered: self.undelivered + other.undelivered,
+            outcomes,
+            failed,
+            ..Self::default()
+        }
+    }
+}
+
 /// A command whose id was generated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MadeUp {

@@ -71,6 +71,17 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// The numbers of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            completed: self.completed + other.completed,
+            rejected: self.rejected + other.rejected,
+            dead: self.dead + other.dead,
+            waiting: self.waiting + other.waiting,
+            retrying: self.retrying + other.retrying,
+        }
+    }
+
     fn count(&mut self, status: &str) {
         match status {
             COMPLETED => self.completed += 1,

@@ -6,6 +6,7 @@ use super::clocks::Clock;
 use super::finding::Finding;
 use super::index::Repaired;
 use super::rows::Rows;
+use super::what::What;
 
 /// What was compared, and the findings.
 #[derive(Debug, Default, Serialize)]
@@ -47,6 +48,12 @@ impl Report {
         self.findings.extend(findings);
     }
 
+    /// Adds what was compared with the books of others.
+    pub(super) fn add_books(&mut self, (compared, findings): (Compared, Vec<Finding>)) {
+        self.compared.push(compared);
+        self.findings.extend(findings);
+    }
+
     /// Counts the outcome of a repair.
     pub(super) fn count_repair(&mut self, name: &str, key: &str, repaired: &Repaired) {
         match repaired {
@@ -67,10 +74,41 @@ impl Report {
             .saturating_sub(self.repaired)
     }
 
+    /// The rows and documents that are wrong, in percent of those that were compared; 0 when there are none.
+    pub fn wrong_percent(&self) -> f64 {
+        let numbers = |one: &Compared| [one.rows, one.documents].into_iter().flatten().sum::<i64>();
+        let compared: i64 = self.compared.iter().map(numbers).sum();
+        let of_views = |finding: &&Finding| matches!(finding.what, What::Row | What::Fold | What::Document);
+        let listed = i64::try_from(self.findings.iter().filter(of_views).count()).unwrap_or(i64::MAX);
+        percent(listed.saturating_add(self.more), compared)
+    }
+
     /// Whether nothing has the key.
     pub fn is_of_nothing(&self) -> bool {
         let nothing =
             |one: &Compared| (one.events, one.rows, one.documents.unwrap_or_default()) == (0, Some(0), 0);
         self.findings.is_empty() && self.compared.iter().all(nothing)
+    }
+}
+
+/// Exact to a hundredth.
+fn percent(of: i64, all: i64) -> f64 {
+    let hundredths = i128::from(of) * 10_000 / i128::from(all.max(1));
+    f64::from(i32::try_from(hundredths.min(10_000)).unwrap_or_default()) / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_a_part_of_the_rows_and_documents_that_were_compared() {
+        let compared =
+            |rows, documents| Compared { name: "orders".to_owned(), events: 9, rows: Some(rows), documents };
+        let report =
+            Report { compared: vec![compared(150, Some(150)), compared(100, None)], ..Report::default() };
+        assert_eq!((report.wrong_percent(), Report::default().wrong_percent()), (0.0, 0.0));
+        assert_eq!(Report { more: 5, ..report }.wrong_percent(), 1.25);
+        assert_eq!((percent(1, 3), percent(7, 0)), (33.33, 100.0));
     }
 }

@@ -18,12 +18,24 @@ pub enum What {
     Fold,
     /// A document differs from its row.
     Document,
+    /// An account does not hold what the ledger says.
+    Ledger,
+    /// The payment provider tells something else of a payment.
+    Provider,
 }
 
 impl What {
     /// The kinds, in the order of the checks.
-    pub const ALL: [Self; 6] =
-        [Self::Event, Self::Rejection, Self::Command, Self::Row, Self::Fold, Self::Document];
+    pub const ALL: [Self; 8] = [
+        Self::Event,
+        Self::Rejection,
+        Self::Command,
+        Self::Row,
+        Self::Fold,
+        Self::Document,
+        Self::Ledger,
+        Self::Provider,
+    ];
 
     /// Its name for people and metrics.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +46,8 @@ impl What {
             What::Row => "row",
             What::Fold => "fold",
             What::Document => "document",
+            What::Ledger => "ledger",
+            What::Provider => "provider",
         }
     }
 }

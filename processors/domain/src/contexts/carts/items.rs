@@ -6,12 +6,19 @@ use millrace_schemas::carts::{
 
 use super::{Cart, Decision, Item, refusals, total};
 use crate::contexts::catalog::{self, Catalog, ProductPublic};
+use crate::contexts::inventory::Inventory;
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
 
 /// The product. A malformed command refers to nothing, since it is rejected anyway.
 pub(super) fn references(command: &AddToCart) -> Vec<Reference> {
     check(command).map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Catalog>(&command.product_id)])
+}
+
+/// The stock of a product, where it has one.
+pub(super) fn stock(product_id: &str) -> Vec<Reference> {
+    rules::id("product_id", product_id)
+        .map_or_else(|_| Vec::new(), |()| vec![Reference::to::<Inventory>(product_id)])
 }
 
 /// Puts a product that is on sale into the cart, at its list price.
@@ -24,7 +31,13 @@ pub(super) fn add(cart: &Cart, references: &References, command: &AddToCart) -> 
     check_offer(cart, &product, &product_id)?;
     let (product_name, unit_price) = (product.name, product.price);
     check_total(cart, &product_id, Item { quantity, unit_price })?;
-    Ok(vec![emit(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price })])
+    let available = Some(available(references, &product_id));
+    Ok(vec![emit(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price, available })])
+}
+
+/// What can be reserved now: nothing of a product that never was in stock.
+fn available(references: &References, product_id: &str) -> i64 {
+    references.get::<Inventory>(product_id).map_or(0, |stock| stock.available)
 }
 
 /// Removes a product from the cart.
@@ -35,7 +48,11 @@ pub(super) fn remove(cart: &Cart, command: &RemoveFromCart) -> Decision {
 }
 
 /// Changes how many units there are of a product.
-pub(super) fn change_quantity(cart: &Cart, command: &ChangeCartQuantity) -> Decision {
+pub(super) fn change_quantity(
+    cart: &Cart,
+    references: &References,
+    command: &ChangeCartQuantity,
+) -> Decision {
     let ChangeCartQuantity { cart_id, product_id, quantity } = command.clone();
     let item = item(cart, &product_id)?;
     rules::quantity("quantity", quantity)?;
@@ -44,7 +61,8 @@ pub(super) fn change_quantity(cart: &Cart, command: &ChangeCartQuantity) -> Deci
     if item.quantity == quantity {
         return Ok(Vec::new());
     }
-    Ok(vec![emit(CartQuantityChanged { cart_id, product_id, quantity })])
+    let available = Some(available(references, &product_id));
+    Ok(vec![emit(CartQuantityChanged { cart_id, product_id, quantity, available })])
 }
 
 fn check(command: &AddToCart) -> Checked {
@@ -66,11 +84,13 @@ fn check_room(cart: &Cart, product_id: &str) -> Checked {
     Ok(())
 }
 
-/// A product never comes back on sale and never changes its currency.
+/// A product never changes its currency. Whether it is on sale is as of now: a refused command can be sent again.
 fn check_offer(cart: &Cart, product: &ProductPublic, product_id: &str) -> Checked {
     let (id, wanted, offered) = (rules::quoted(product_id), &cart.currency, &product.currency);
     if product.discontinued {
-        let message = format!("product_id {id} was discontinued: choose another product");
+        let message = format!(
+            "product_id {id} was discontinued: choose another product, or send it again when it is back on sale"
+        );
         return Err(catalog::refusals::PRODUCT_DISCONTINUED.because(message));
     }
     if offered != wanted {

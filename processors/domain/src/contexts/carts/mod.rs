@@ -87,6 +87,18 @@ impl Context for Carts {
         }
     }
 
+    fn advice(command: &Command) -> Vec<Reference> {
+        match command {
+            Command::AddToCart(command) => items::stock(&command.product_id),
+            Command::ChangeCartQuantity(command) => items::stock(&command.product_id),
+            Command::AbandonCart(_)
+            | Command::CheckOutCart(_)
+            | Command::CreateCart(_)
+            | Command::RemoveFromCart(_)
+            | Command::ReopenCart(_) => Vec::new(),
+        }
+    }
+
     fn decide(streams: &Streams<Cart>, references: &References, command: &Command) -> Decision {
         let cart = streams.get(command.key());
         let open = || open(cart, command.key());
@@ -94,7 +106,7 @@ impl Context for Carts {
             Command::CreateCart(command) => create(cart, references, command),
             Command::AddToCart(command) => items::add(open()?, references, command),
             Command::RemoveFromCart(command) => items::remove(open()?, command),
-            Command::ChangeCartQuantity(command) => items::change_quantity(open()?, command),
+            Command::ChangeCartQuantity(command) => items::change_quantity(open()?, references, command),
             Command::AbandonCart(command) => abandon(open()?, command),
             Command::CheckOutCart(command) => checkout::check_out(open()?, command),
             Command::ReopenCart(command) => reopen(cart, command),

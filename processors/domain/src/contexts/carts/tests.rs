@@ -5,13 +5,15 @@ use millrace_schemas::carts::{
 };
 use millrace_schemas::catalog::{self, ProductAdded, ProductDiscontinued};
 use millrace_schemas::customers;
+use millrace_schemas::inventory::StockReceived;
 use proptest::prelude::*;
 
 use super::*;
 use crate::contexts::catalog::Catalog;
 use crate::contexts::customers::examples::registered;
+use crate::contexts::inventory::Inventory;
 use crate::rules::{LINES_MAX, QUANTITY_MAX, TOTAL_MAX};
-use crate::testing::{Given, given};
+use crate::testing::{Decided, Given, given};
 
 const JULY_4_1996: i64 = 836_438_400_000_000;
 
@@ -54,7 +56,8 @@ fn add(product_id: &str, quantity: i64) -> AddToCart {
 
 fn added(product_id: &str, quantity: i64, unit_price: i64) -> Event {
     let [cart_id, product_id, product_name] = ["c1", product_id, "Chai"].map(str::to_owned);
-    CartItemAdded { cart_id, product_id, product_name, quantity, unit_price }.into()
+    let available = Some(0);
+    CartItemAdded { cart_id, product_id, product_name, quantity, unit_price, available }.into()
 }
 
 fn remove(product_id: &str) -> RemoveFromCart {
@@ -70,7 +73,8 @@ fn change(product_id: &str, quantity: i64) -> ChangeCartQuantity {
 }
 
 fn changed(product_id: &str, quantity: i64) -> Event {
-    CartQuantityChanged { cart_id: "c1".into(), product_id: product_id.into(), quantity }.into()
+    let (cart_id, product_id) = ("c1".into(), product_id.into());
+    CartQuantityChanged { cart_id, product_id, quantity, available: Some(0) }.into()
 }
 
 fn abandon() -> AbandonCart {
@@ -166,6 +170,31 @@ fn a_product_is_added_once_and_then_its_quantity_is_changed() {
 #[test]
 fn a_change_to_the_same_quantity_is_accepted_and_nothing_happens() {
     past([created(), added("tea", 2, 1_800)]).when(change("tea", 2)).then([]);
+}
+
+#[test]
+fn an_item_says_how_much_of_it_could_be_reserved() {
+    let received = StockReceived { product_id: "tea".into(), quantity: 5 };
+    let past = |events: Vec<Event>| past(events).and::<Inventory>([received.clone().into()]);
+    let available = |event: &Event| match event {
+        Event::CartItemAdded(event) => event.available,
+        Event::CartQuantityChanged(event) => event.available,
+        _ => None,
+    };
+    let of = |decided: Decided<Carts>| {
+        decided.outcome.expect("accepted").iter().map(|emitted| available(&emitted.event)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(past(vec![created()]).when(add("tea", 9))), [Some(5)]);
+    assert_eq!(of(past(vec![created(), added("tea", 9, 1)]).when(change("tea", 2))), [Some(5)]);
+    assert_eq!(of(past(vec![created()]).when(add("jam", 1))), [Some(0)], "it never was in stock");
+}
+
+#[test]
+fn the_stock_of_an_item_is_looked_up_where_its_id_can_be() {
+    assert_eq!(Carts::advice(&add("tea", 2).into()), [Reference::to::<Inventory>("tea")]);
+    assert_eq!(Carts::advice(&change("tea", 2).into()), [Reference::to::<Inventory>("tea")]);
+    assert_eq!(Carts::advice(&add("\0", 2).into()), []);
+    assert_eq!(Carts::advice(&create().into()), []);
 }
 
 #[test]

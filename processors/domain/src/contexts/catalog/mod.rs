@@ -2,8 +2,9 @@
 
 use millrace_schemas::Message;
 use millrace_schemas::catalog::{
-    AddProduct, ChangePrice, Command, DiscontinueProduct, Event, PriceChanged, ProductAdded,
-    ProductDiscontinued, ProductRecategorised, ProductRenamed, RecategoriseProduct, RenameProduct,
+    AddProduct, ChangePrice, Command, DescribeProduct, DiscontinueProduct, Event, PriceChanged, ProductAdded,
+    ProductDescribed, ProductDiscontinued, ProductRecategorised, ProductRelisted, ProductRenamed,
+    RecategoriseProduct, RelistProduct, RenameProduct,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +17,16 @@ mod tests;
 
 const NAME: Text = Text::new("name", rules::refusals::NAME_INVALID, 1, 200);
 const CATEGORY: Text = Text::new("category", refusals::CATEGORY_INVALID, 1, 200);
+const DESCRIPTION: Text = Text::new("description", rules::refusals::TEXT_INVALID, 1, 5_000).of_lines();
+const UNIT: Text = Text::new("unit", refusals::UNIT_INVALID, 1, 100);
+const BRAND: Text = Text::new("brand", refusals::BRAND_INVALID, 1, 200);
+const IMAGE: Text = Text::new("image", refusals::IMAGE_INVALID, 1, 2_000);
 
 /// The context of the catalog; a stream is one product.
 #[derive(Debug)]
 pub struct Catalog;
 
-/// A product as it is offered.
+/// A product as it is offered. Its description decides nothing, so that no state carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
     /// Product name.
@@ -32,7 +37,7 @@ pub struct Product {
     pub price: i64,
     /// The currency of the price, for good.
     pub currency: String,
-    /// Whether it was taken out of sale, for good.
+    /// Whether it is out of sale.
     pub discontinued: bool,
 }
 
@@ -47,7 +52,7 @@ pub struct ProductPublic {
     pub price: i64,
     /// The currency of the list price, for good.
     pub currency: String,
-    /// Whether it was taken out of sale: once true, for good.
+    /// Whether it is out of sale; it may come back at any moment.
     pub discontinued: bool,
 }
 
@@ -55,6 +60,7 @@ type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Catalog {
     const NAME: &'static str = "catalog";
+    // Not raised for `ProductRelisted`: no stored state has seen one that did not fold it.
     const STATE_VERSION: i32 = 1;
     const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Product;
@@ -73,11 +79,13 @@ impl Context for Catalog {
             Command::RenameProduct(command) => rename(on_sale(product, &command.product_id)?, command),
             Command::ChangePrice(command) => change_price(on_sale(product, &command.product_id)?, command),
             Command::RecategoriseProduct(command) => {
-                recategorise(on_sale(product, &command.product_id)?, command)
+                recategorise(product.ok_or_else(|| unknown(&command.product_id))?, command)
             }
             Command::DiscontinueProduct(command) => {
                 discontinue(on_sale(product, &command.product_id)?, command)
             }
+            Command::DescribeProduct(command) => describe(on_sale(product, &command.product_id)?, command),
+            Command::RelistProduct(command) => relist(product, command),
         }
     }
 
@@ -90,6 +98,8 @@ impl Context for Catalog {
                 state.map(|p| Product { category: event.category.clone(), ..p })
             }
             Event::ProductDiscontinued(_) => state.map(|p| Product { discontinued: true, ..p }),
+            Event::ProductRelisted(_) => state.map(|p| Product { discontinued: false, ..p }),
+            Event::ProductDescribed(_) => state,
         }
     }
 
@@ -131,14 +141,30 @@ fn change_price(on_sale: &Product, command: &ChangePrice) -> Decision {
     happens_unless(on_sale.price == price, PriceChanged { product_id, price })
 }
 
-fn recategorise(on_sale: &Product, command: &RecategoriseProduct) -> Decision {
+/// Also while it is out of sale: a category that gets another name keeps none behind.
+fn recategorise(product: &Product, command: &RecategoriseProduct) -> Decision {
     let RecategoriseProduct { product_id, category } = command.clone();
     CATEGORY.check(&category)?;
-    happens_unless(on_sale.category == category, ProductRecategorised { product_id, category })
+    happens_unless(product.category == category, ProductRecategorised { product_id, category })
 }
 
 fn discontinue(_on_sale: &Product, command: &DiscontinueProduct) -> Decision {
     Ok(vec![emit(ProductDiscontinued { product_id: command.product_id.clone() })])
+}
+
+fn describe(_on_sale: &Product, command: &DescribeProduct) -> Decision {
+    let DescribeProduct { product_id, description, unit, brand, image } = command.clone();
+    DESCRIPTION.check_given(description.as_deref())?;
+    UNIT.check_given(unit.as_deref())?;
+    BRAND.check_given(brand.as_deref())?;
+    IMAGE.check_given(image.as_deref())?;
+    Ok(vec![emit(ProductDescribed { product_id, description, unit, brand, image })])
+}
+
+fn relist(product: Option<&Product>, command: &RelistProduct) -> Decision {
+    let product_id = command.product_id.clone();
+    let Product { discontinued, .. } = product.ok_or_else(|| unknown(&product_id))?;
+    happens_unless(!discontinued, ProductRelisted { product_id })
 }
 
 /// A change that changes nothing is accepted without an event.
@@ -146,7 +172,7 @@ fn happens_unless(already_so: bool, event: impl Into<Event>) -> Decision {
     Ok(if already_so { Vec::new() } else { vec![emit(event)] })
 }
 
-/// A product that can still change: after its discontinuation nothing does.
+/// A product that can change: one out of sale can only come back, or move to another category.
 fn on_sale<'a>(product: Option<&'a Product>, product_id: &str) -> Result<&'a Product, Rejection> {
     match product {
         None => Err(unknown(product_id)),
@@ -169,6 +195,6 @@ fn unknown(product_id: &str) -> Rejection {
 
 fn discontinued(product_id: &str) -> Rejection {
     let id = rules::quoted(product_id);
-    let way_out = "it cannot change any more, add a new product with another id";
+    let way_out = "send RelistProduct first, or add a new product with another id";
     refusals::PRODUCT_DISCONTINUED.because(format!("product_id {id} was discontinued: {way_out}"))
 }

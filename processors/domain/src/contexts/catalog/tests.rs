@@ -41,6 +41,28 @@ fn discontinue() -> DiscontinueProduct {
     DiscontinueProduct { product_id: "1".into() }
 }
 
+fn relist() -> RelistProduct {
+    RelistProduct { product_id: "1".into() }
+}
+
+fn describe() -> DescribeProduct {
+    let [description, unit, brand, image] =
+        ["Black tea\nwith spices", "10 boxes x 20 bags", "Exotic Liquids", "products/1.jpg"]
+            .map(String::from);
+    DescribeProduct {
+        product_id: "1".into(),
+        description: Some(description),
+        unit: Some(unit),
+        brand: Some(brand),
+        image: Some(image),
+    }
+}
+
+fn undescribed() -> DescribeProduct {
+    let product_id = "1".to_owned();
+    DescribeProduct { product_id, description: None, unit: None, brand: None, image: None }
+}
+
 #[test]
 fn a_product_is_added() {
     given::<Catalog>([]).when(add()).then([added()]);
@@ -122,15 +144,49 @@ fn a_product_is_discontinued_once() {
 }
 
 #[test]
-fn a_discontinued_product_changes_no_more() {
+fn a_discontinued_product_only_moves_to_another_category() {
     let past = || given::<Catalog>([added(), discontinued()]);
     past().when(rename("Chai tea")).then_rejected("product-discontinued");
     past().when(change_price(1)).then_rejected("product-discontinued");
-    past().when(recategorise("Teas")).then_rejected("product-discontinued");
+    let moved = ProductRecategorised { product_id: "1".into(), category: "Teas".into() };
+    past().when(recategorise("Teas")).then([moved.into()]);
+}
+
+#[test]
+fn a_discontinued_product_comes_back_on_sale_and_can_change_again() {
+    let relisted = || ProductRelisted { product_id: "1".into() }.into();
+    given::<Catalog>([added(), discontinued()]).when(relist()).then([relisted()]);
+    given::<Catalog>([added()]).when(relist()).then([]);
+    let past = || given::<Catalog>([added(), discontinued(), relisted()]);
+    past().when(change_price(5)).then([PriceChanged { product_id: "1".into(), price: 5 }.into()]);
+    past().when(discontinue()).then([discontinued()]);
+}
+
+#[test]
+fn a_product_is_described_by_what_is_known_of_it() {
+    let DescribeProduct { product_id, description, unit, brand, image } = describe();
+    let described = ProductDescribed { product_id, description, unit, brand, image };
+    given::<Catalog>([added()]).when(describe()).then([described.into()]);
+    let product_id = "1".to_owned();
+    let nothing = ProductDescribed { product_id, description: None, unit: None, brand: None, image: None };
+    given::<Catalog>([added()]).when(undescribed()).then([nothing.into()]);
+    given::<Catalog>([added(), discontinued()]).when(describe()).then_rejected("product-discontinued");
+}
+
+#[test]
+fn a_description_with_an_invalid_field_is_rejected() {
+    let refused =
+        |command: DescribeProduct, code| given::<Catalog>([added()]).when(command).then_rejected(code);
+    refused(DescribeProduct { description: Some("\u{7}".into()), ..describe() }, "text-invalid");
+    refused(DescribeProduct { unit: Some(String::new()), ..describe() }, "unit-invalid");
+    refused(DescribeProduct { brand: Some("x".repeat(201)), ..describe() }, "brand-invalid");
+    refused(DescribeProduct { image: Some("a\nb".into()), ..describe() }, "image-invalid");
 }
 
 #[test]
 fn an_unknown_product_cannot_change() {
+    given::<Catalog>([]).when(relist()).then_rejected("product-unknown");
+    given::<Catalog>([]).when(describe()).then_rejected("product-unknown");
     given::<Catalog>([]).when(rename("Chai tea")).then_rejected("product-unknown");
     given::<Catalog>([]).when(change_price(1)).then_rejected("product-unknown");
     given::<Catalog>([]).when(recategorise("Teas")).then_rejected("product-unknown");
@@ -163,13 +219,15 @@ prop_compose! {
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
-    (any_addition(), 0..5).prop_map(|(command, kind)| {
+    (any_addition(), 0..7).prop_map(|(command, kind)| {
         let AddProduct { product_id, name, category, price, .. } = command.clone();
         match kind {
             0 => command.into(),
             1 => RenameProduct { product_id, name }.into(),
             2 => ChangePrice { product_id, price }.into(),
             3 => RecategoriseProduct { product_id, category }.into(),
+            4 => RelistProduct { product_id }.into(),
+            5 => DescribeProduct { product_id, brand: Some(name), ..undescribed() }.into(),
             _ => DiscontinueProduct { product_id }.into(),
         }
     })

@@ -1,5 +1,7 @@
-//! Customers: their details, tags, preferences and risk.
+//! Customers: their details, addresses, date of birth, tags, preferences and risk.
 
+mod addresses;
+mod birth_date;
 mod details;
 #[cfg(test)]
 pub(crate) mod examples;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::rules;
 use crate::{Context, Emitted, References, Refusal, Rejection, Streams};
 
+pub use addresses::{Address, Addresses};
 pub use details::Details;
 pub use risk::Risk;
 
@@ -35,6 +38,10 @@ pub struct Customer {
     pub preferences: BTreeMap<String, String>,
     /// The newest assessment of their risk.
     pub risk: Option<Risk>,
+    /// Their postal addresses.
+    pub addresses: Addresses,
+    /// Their date of birth, such as `1985-02-28`.
+    pub birth_date: Option<String>,
 }
 
 /// The public state: what other contexts can read of a customer.
@@ -46,13 +53,15 @@ pub struct CustomerPublic {
     pub email: Option<String>,
     /// Country, as the upstream system spells it.
     pub country: Option<String>,
+    /// Postal addresses.
+    pub addresses: Addresses,
 }
 
 type Decision = Result<Vec<Emitted<Event>>, Rejection>;
 
 impl Context for Customers {
     const NAME: &'static str = "customers";
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
     const REFUSALS: &[Refusal] = refusals::ALL;
     type State = Customer;
     type Command = Command;
@@ -73,6 +82,9 @@ impl Context for Customers {
             Command::UntagCustomer(command) => tags::untag(registered()?, command),
             Command::SetCustomerPreference(command) => preferences::set(registered()?, command),
             Command::AssessCustomerRisk(command) => risk::assess(registered()?, command),
+            Command::SetCustomerAddress(command) => addresses::set(registered()?, command),
+            Command::RemoveCustomerAddress(command) => addresses::remove(registered()?, command),
+            Command::SetCustomerBirthDate(command) => birth_date::set(registered()?, command),
         }
     }
 
@@ -90,18 +102,30 @@ impl Context for Customers {
             Event::CustomerRiskAssessed(event) => {
                 state.map(|customer| Customer { risk: Some(Risk::from(event)), ..customer })
             }
+            Event::CustomerAddressSet(event) => state.map(|customer| addresses::having(customer, event)),
+            Event::CustomerAddressRemoved(event) => state.map(|customer| addresses::without(customer, event)),
+            Event::CustomerBirthDateSet(event) => {
+                state.map(|customer| Customer { birth_date: event.birth_date.clone(), ..customer })
+            }
         }
     }
 
     fn public(state: &Customer) -> CustomerPublic {
         let Details { name, email, country, .. } = state.details.clone();
-        CustomerPublic { name, email, country }
+        CustomerPublic { name, email, country, addresses: state.addresses.clone() }
     }
 }
 
 impl Customer {
     fn new(details: Details) -> Self {
-        Self { details, tags: BTreeSet::new(), preferences: BTreeMap::new(), risk: None }
+        Self {
+            details,
+            tags: BTreeSet::new(),
+            preferences: BTreeMap::new(),
+            risk: None,
+            addresses: Addresses::default(),
+            birth_date: None,
+        }
     }
 }
 

@@ -6,13 +6,19 @@ use crate::rules::refusals as shared;
 
 refusals! {
     shared: [
+        shared::COUNTRY_CODE_INVALID,
         shared::EMAIL_INVALID,
         shared::ID_INVALID,
         shared::NAME_INVALID,
         shared::PHONE_INVALID,
+        shared::POSTAL_CODE_INVALID,
         shared::REASON_INVALID,
         shared::TIME_INVALID,
     ];
+    ADDRESS_IS_DEFAULT = "address-is-default" when "the default address is to be removed while there are others";
+    ADDRESS_LINE_INVALID = "address-line-invalid" when "a line of an address is empty or too long, or has control characters";
+    ADDRESSES_TOO_MANY = "addresses-too-many" when "the customer has as many addresses as there can be";
+    BIRTH_DATE_INVALID = "birth-date-invalid" when "the date of birth is no date, or before 1900";
     CITY_INVALID = "city-invalid" when "the city is empty or too long, or has control characters";
     CONTACT_MISSING = "contact-missing" when "there is neither an e-mail address nor a phone number";
     CONTACT_NAME_INVALID = "contact-name-invalid" when "the contact's name is empty or too long, or has control characters";

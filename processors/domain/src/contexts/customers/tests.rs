@@ -1,8 +1,10 @@
 //! Customers: which commands are accepted and which are refused.
 
 use millrace_schemas::customers::{
-    AssessCustomerRisk, ChangeCustomerDetails, CustomerPreferenceSet, CustomerRiskAssessed, CustomerTagged,
-    CustomerUntagged, RegisterCustomer, SetCustomerPreference, TagCustomer, UntagCustomer,
+    AssessCustomerRisk, ChangeCustomerDetails, CustomerAddressRemoved, CustomerAddressSet,
+    CustomerBirthDateSet, CustomerPreferenceSet, CustomerRiskAssessed, CustomerTagged, CustomerUntagged,
+    RegisterCustomer, RemoveCustomerAddress, SetCustomerAddress, SetCustomerBirthDate, SetCustomerPreference,
+    TagCustomer, UntagCustomer,
 };
 use proptest::prelude::*;
 
@@ -141,7 +143,8 @@ fn others_see_the_name_the_email_address_and_the_country() {
     let events = [registered(), changed(&command)];
     let state = events.iter().fold(None, Customers::evolve).expect("a customer");
     let (name, email) = ("Alfreds Futterkiste".to_owned(), Some("maria@example.de".to_owned()));
-    let public = CustomerPublic { name, email, country: Some("Germany".into()) };
+    let (country, addresses) = (Some("Germany".into()), Addresses::default());
+    let public = CustomerPublic { name, email, country, addresses };
     assert_eq!(Customers::public(&state), public);
 }
 
@@ -280,8 +283,159 @@ fn a_malformed_assessment_is_rejected() {
     refused(AssessCustomerRisk { assessed_at: i64::MAX, ..assess(1, 0) }, "time-invalid");
 }
 
+fn address(address_id: &str) -> SetCustomerAddress {
+    let [customer_id, address_id, line1, city, country] =
+        ["ALFKI", address_id, "Obere Str. 57", "Berlin", "DE"].map(str::to_owned);
+    SetCustomerAddress {
+        customer_id,
+        address_id,
+        recipient: None,
+        line1,
+        line2: None,
+        postal_code: Some("12209".into()),
+        city,
+        region: None,
+        country,
+        is_default: false,
+    }
+}
+
+fn address_set(command: SetCustomerAddress, is_default: bool) -> Event {
+    let SetCustomerAddress {
+        customer_id,
+        address_id,
+        recipient,
+        line1,
+        line2,
+        postal_code,
+        city,
+        region,
+        country,
+        is_default: _,
+    } = command;
+    CustomerAddressSet {
+        customer_id,
+        address_id,
+        recipient,
+        line1,
+        line2,
+        postal_code,
+        city,
+        region,
+        country,
+        is_default,
+    }
+    .into()
+}
+
+fn remove_address(address_id: &str) -> RemoveCustomerAddress {
+    RemoveCustomerAddress { customer_id: "ALFKI".into(), address_id: address_id.into() }
+}
+
+fn address_removed(address_id: &str) -> Event {
+    CustomerAddressRemoved { customer_id: "ALFKI".into(), address_id: address_id.into() }.into()
+}
+
+fn born(birth_date: Option<&str>) -> SetCustomerBirthDate {
+    let [customer_id, reason] = ["ALFKI", "age check"].map(str::to_owned);
+    SetCustomerBirthDate { customer_id, birth_date: birth_date.map(str::to_owned), reason }
+}
+
+fn birth_date_set(birth_date: Option<&str>) -> Event {
+    let SetCustomerBirthDate { customer_id, birth_date, reason } = born(birth_date);
+    CustomerBirthDateSet { customer_id, birth_date, reason }.into()
+}
+
+#[test]
+fn the_first_address_is_the_default_until_another_one_is_to_be() {
+    given::<Customers>([registered()]).when(address("home")).then([address_set(address("home"), true)]);
+    let past = || given::<Customers>([registered(), address_set(address("home"), true)]);
+    past().when(address("office")).then([address_set(address("office"), false)]);
+    let chosen = SetCustomerAddress { is_default: true, ..address("office") };
+    past().when(chosen).then([address_set(address("office"), true)]);
+    past().when(address("home")).then([]);
+    let moved = SetCustomerAddress { city: "Bonn".into(), ..address("home") };
+    past().when(moved.clone()).then([address_set(moved, true)]);
+}
+
+#[test]
+fn the_default_address_is_removed_last() {
+    let both = [address_set(address("home"), true), address_set(address("office"), false)];
+    let past = || given::<Customers>(std::iter::once(registered()).chain(both.clone()));
+    past().when(remove_address("home")).then_rejected("address-is-default");
+    past().when(remove_address("office")).then([address_removed("office")]);
+    past().when(remove_address("moon")).then([]);
+    let alone = given::<Customers>([registered(), address_set(address("home"), true)]);
+    alone.when(remove_address("home")).then([address_removed("home")]);
+    let none = [registered(), address_set(address("home"), true), address_removed("home")];
+    let state = none.iter().fold(None, Customers::evolve).expect("a customer");
+    assert_eq!(state.addresses, Addresses::default());
+}
+
+#[test]
+fn a_malformed_address_is_rejected() {
+    let refused = |command: SetCustomerAddress, code: &str| {
+        given::<Customers>([registered()]).when(command).then_rejected(code);
+    };
+    refused(SetCustomerAddress { address_id: String::new(), ..address("a") }, "id-invalid");
+    refused(SetCustomerAddress { line1: " ".into(), ..address("a") }, "address-line-invalid");
+    refused(SetCustomerAddress { line2: Some("\0".into()), ..address("a") }, "address-line-invalid");
+    refused(SetCustomerAddress { country: "Germany".into(), ..address("a") }, "country-code-invalid");
+    refused(SetCustomerAddress { country: "de".into(), ..address("a") }, "country-code-invalid");
+    refused(SetCustomerAddress { country: "XX".into(), ..address("a") }, "country-code-invalid");
+}
+
+#[test]
+fn a_postal_code_is_as_its_country_writes_it() {
+    let of = |country: &str, code: Option<&str>| {
+        let (country, postal_code) = (country.to_owned(), code.map(str::to_owned));
+        let command = SetCustomerAddress { country, postal_code, ..address("a") };
+        given::<Customers>([registered()]).when(command).outcome.map(drop).map_err(|refused| refused.code)
+    };
+    for (country, code) in
+        [("DE", "12209"), ("GB", "WA1 1DP"), ("US", "97403-1234"), ("CA", "K1A 0B1"), ("SE", "958 22")]
+    {
+        assert_eq!(of(country, Some(code)), Ok(()), "{country} {code}");
+    }
+    for (country, code) in
+        [("DE", "1220"), ("DE", "122090"), ("US", "WA1 1DP"), ("GB", "12209"), ("DE", "١٢٢٠٩")]
+    {
+        assert_eq!(of(country, Some(code)), Err("postal-code-invalid"), "{country} {code}");
+    }
+    assert_eq!(of("DE", None), Err("postal-code-invalid"));
+    assert_eq!((of("AE", None), of("AE", Some("123"))), (Ok(()), Ok(())), "it has none, as far as is known");
+    assert_eq!(of("AE", Some("")), Err("postal-code-invalid"));
+}
+
+#[test]
+fn a_customer_has_at_most_20_addresses() {
+    let addresses = (0..20).map(|n| address_set(address(&n.to_string()), n == 0));
+    let past = || given::<Customers>(std::iter::once(registered()).chain(addresses.clone()));
+    past().when(address("20")).then_rejected("addresses-too-many");
+    let moved = SetCustomerAddress { city: "Bonn".into(), ..address("19") };
+    past().when(moved.clone()).then([address_set(moved, false)]);
+}
+
+#[test]
+fn a_date_of_birth_is_set_and_removed_with_a_reason() {
+    given::<Customers>([registered()])
+        .when(born(Some("1985-02-28")))
+        .then([birth_date_set(Some("1985-02-28"))]);
+    let past = || given::<Customers>([registered(), birth_date_set(Some("1985-02-28"))]);
+    past().when(born(Some("1985-02-28"))).then([]);
+    past().when(born(None)).then([birth_date_set(None)]);
+    for malformed in ["", "1985-02-29", "1985-2-28", "28.02.1985", "1899-12-31", "+1985-02-8"] {
+        past().when(born(Some(malformed))).then_rejected("birth-date-invalid");
+    }
+    let unexplained = SetCustomerBirthDate { reason: " ".into(), ..born(None) };
+    past().when(unexplained).then_rejected("reason-invalid");
+}
+
 #[test]
 fn nothing_is_said_of_an_unknown_customer() {
+    given::<Customers>([]).when(address("home")).then_rejected("customer-unknown");
+    given::<Customers>([]).when(remove_address("home")).then_rejected("customer-unknown");
+    given::<Customers>([]).when(born(None)).then_rejected("customer-unknown");
     given::<Customers>([]).when(tag("vip")).then_rejected("customer-unknown");
     given::<Customers>([]).when(untag("vip")).then_rejected("customer-unknown");
     given::<Customers>([]).when(prefer("language", None)).then_rejected("customer-unknown");

@@ -1,4 +1,4 @@
-//! Orders: placed, confirmed, shipped, or cancelled before that.
+//! Orders: placed, confirmed, shipped and delivered, or cancelled before they ship.
 
 mod place;
 pub(crate) mod refusals;
@@ -9,14 +9,17 @@ use std::fmt;
 
 use millrace_schemas::Message;
 use millrace_schemas::orders::{
-    CancelOrder, Command, ConfirmOrder, Event, OrderCancelled, OrderCancelledLine, OrderConfirmed,
-    OrderConfirmedLine, OrderPlaced, OrderPlacedLine, OrderShipped, ShipOrder,
+    CancelOrder, Command, ConfirmOrder, DeliverOrder, Event, OrderCancelled, OrderCancelledLine,
+    OrderConfirmed, OrderConfirmedLine, OrderDelivered, OrderPlaced, OrderPlacedLine, OrderShipped,
+    ShipOrder,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::rules::{self, Text};
 use crate::{Context, Emitted, Reference, References, Refusal, Rejection, Streams, emit};
 
+const CARRIER: Text = Text::new("carrier", refusals::CARRIER_INVALID, 1, 100);
+const TRACKING_NUMBER: Text = Text::new("tracking_number", refusals::TRACKING_NUMBER_INVALID, 1, 100);
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
 
 /// The context of orders; a stream is one order.
@@ -56,6 +59,9 @@ pub struct Order {
     pub total: i64,
     /// Whether a confirmation has repeated the lines. Those of version 1 did not: readers could not count them.
     pub counted: bool,
+    /// Whether it arrived; not written while it did not, so that stored states are as in release 1, which changes no shipped order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delivered: bool,
 }
 
 /// The public state: what other contexts can read of an order.
@@ -87,7 +93,10 @@ impl Context for Orders {
     fn references(command: &Command) -> Vec<Reference> {
         match command {
             Command::PlaceOrder(command) => place::references(command),
-            Command::ConfirmOrder(_) | Command::CancelOrder(_) | Command::ShipOrder(_) => Vec::new(),
+            Command::ConfirmOrder(_)
+            | Command::CancelOrder(_)
+            | Command::ShipOrder(_)
+            | Command::DeliverOrder(_) => Vec::new(),
         }
     }
 
@@ -98,6 +107,7 @@ impl Context for Orders {
             Command::ConfirmOrder(command) => confirm(order, command),
             Command::CancelOrder(command) => cancel(order, command),
             Command::ShipOrder(command) => ship(order, command),
+            Command::DeliverOrder(command) => deliver(order, command),
         }
     }
 
@@ -106,6 +116,7 @@ impl Context for Orders {
             Event::OrderPlaced(event) => state.or_else(|| Some(Order::placed(event))),
             Event::OrderConfirmed(event) => state.map(|order| order.confirmed(event)),
             Event::OrderShipped(_) => state.map(|order| order.moved_to(Status::Shipped)),
+            Event::OrderDelivered(_) => state.map(|order| Order { delivered: true, ..order }),
             Event::OrderCancelled(_) => state.map(|order| order.moved_to(Status::Cancelled)),
         }
     }
@@ -144,7 +155,17 @@ impl Order {
         let OrderPlaced { customer_id, customer_country, currency, placed_at, lines, total, .. } =
             event.clone();
         let (status, country) = (Status::Placed, customer_country.unwrap_or_default());
-        Self { status, customer_id, country, currency, placed_at, lines, total, counted: false }
+        Self {
+            status,
+            customer_id,
+            country,
+            currency,
+            placed_at,
+            lines,
+            total,
+            counted: false,
+            delivered: false,
+        }
     }
 
     fn confirmed(self, event: &OrderConfirmed) -> Self {
@@ -170,17 +191,41 @@ fn confirm(order: Option<&Order>, command: &ConfirmOrder) -> Decision {
 }
 
 fn ship(order: Option<&Order>, command: &ShipOrder) -> Decision {
-    let ShipOrder { order_id, shipped_at } = command.clone();
+    let ShipOrder { order_id, shipped_at, carrier, tracking_number } = command.clone();
     let customer_id = that_may_become(Status::Shipped, order, &order_id)?.customer_id.clone();
     rules::time("shipped_at", shipped_at)?;
-    Ok(vec![emit(OrderShipped { order_id, customer_id, shipped_at })])
+    CARRIER.check_given(carrier.as_deref())?;
+    TRACKING_NUMBER.check_given(tracking_number.as_deref())?;
+    Ok(vec![emit(OrderShipped { order_id, customer_id, shipped_at, carrier, tracking_number })])
+}
+
+/// Once: an order arrives only once.
+fn deliver(order: Option<&Order>, command: &DeliverOrder) -> Decision {
+    let DeliverOrder { order_id, delivered_at } = command.clone();
+    let order = order.ok_or_else(|| unknown(&order_id))?;
+    if order.status != Status::Shipped || order.delivered {
+        return Err(not_on_its_way(order, &order_id));
+    }
+    rules::time("delivered_at", delivered_at)?;
+    let customer_id = order.customer_id.clone();
+    Ok(vec![emit(OrderDelivered { order_id, customer_id, delivered_at })])
+}
+
+fn not_on_its_way(order: &Order, order_id: &str) -> Rejection {
+    let id = rules::quoted(order_id);
+    if order.delivered {
+        return refusals::ORDER_DELIVERED
+            .because(format!("order_id {id} was delivered already: send nothing"));
+    }
+    let way_out = "only a shipped order can be delivered, send ShipOrder first";
+    refusals::ORDER_NOT_SHIPPED.because(format!("order_id {id} is {}: {way_out}", order.status))
 }
 
 fn cancel(order: Option<&Order>, command: &CancelOrder) -> Decision {
     let CancelOrder { order_id, reason } = command.clone();
     let order = that_may_become(Status::Cancelled, order, &order_id)?;
     REASON.check(&reason)?;
-    let Order { status: _, customer_id, country, currency, placed_at, lines, total, counted: confirmed } =
+    let Order { customer_id, country, currency, placed_at, lines, total, counted: confirmed, .. } =
         order.clone();
     let lines = lines.into_iter().map(cancelled_line).collect();
     Ok(vec![emit(OrderCancelled {

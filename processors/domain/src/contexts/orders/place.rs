@@ -1,10 +1,10 @@
 //! The decision to place an order.
 
-use millrace_schemas::orders::{OrderPlaced, OrderPlacedLine, PlaceOrder, PlaceOrderLine};
+use millrace_schemas::orders::{OrderPlaced, OrderPlacedLine, OrderShipTo, PlaceOrder, PlaceOrderLine};
 
 use super::{Decision, Order, refusals};
 use crate::contexts::catalog::{self, Catalog};
-use crate::contexts::customers::{self, Customers};
+use crate::contexts::customers::{self, Address, CustomerPublic, Customers};
 use crate::rules::{self, Checked};
 use crate::{Reference, References, Rejection, emit};
 
@@ -29,7 +29,8 @@ pub(super) fn place(known: Option<&Order>, references: &References, command: &Pl
     let customer = references.required::<Customers>(missing, "customer_id", &command.customer_id)?;
     let lines = command.lines.iter().zip(amounts).map(|(line, amount)| placed_line(references, line, amount));
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    let PlaceOrder { order_id, customer_id, currency, placed_at, lines: _, total } = command.clone();
+    let ship_to = ship_to(&customer, command)?;
+    let PlaceOrder { order_id, customer_id, currency, placed_at, total, .. } = command.clone();
     Ok(vec![emit(OrderPlaced {
         order_id,
         customer_id,
@@ -39,7 +40,29 @@ pub(super) fn place(known: Option<&Order>, references: &References, command: &Pl
         placed_at,
         lines,
         total,
+        ship_to,
     })])
+}
+
+/// A copy of the address that the command names, or else of the default one: it may change, and the order ships to this one.
+fn ship_to(customer: &CustomerPublic, command: &PlaceOrder) -> Result<Option<OrderShipTo>, Rejection> {
+    let named = command.ship_to.as_deref();
+    match (customer.addresses.get(named), named) {
+        (Some(address), _) => Ok(Some(copied(address))),
+        (None, None) => Ok(None),
+        (None, Some(id)) => Err(no_address(id)),
+    }
+}
+
+fn no_address(address_id: &str) -> Rejection {
+    let id = rules::quoted(address_id);
+    let way_out = "send SetCustomerAddress first, correct the id, or send null";
+    refusals::ADDRESS_UNKNOWN.because(format!("ship_to {id} is no address of the customer: {way_out}"))
+}
+
+fn copied(address: &Address) -> OrderShipTo {
+    let Address { recipient, line1, line2, postal_code, city, region, country } = address.clone();
+    OrderShipTo { recipient, line1, line2, postal_code, city, region, country }
 }
 
 fn placed_line(

@@ -1,7 +1,7 @@
 //! Orders: which commands are accepted and which are refused.
 
 use millrace_schemas::catalog::{self, ProductAdded};
-use millrace_schemas::customers::{self, CustomerRegistered};
+use millrace_schemas::customers::{self, CustomerAddressSet, CustomerRegistered};
 use millrace_schemas::orders::{PlaceOrder, PlaceOrderLine};
 use proptest::prelude::*;
 
@@ -42,6 +42,7 @@ fn place() -> PlaceOrder {
         placed_at: JULY_4_1996,
         lines: vec![line("11", 12, 1_400, 0), line("42", 10, 985, 1_500)],
         total: 16_800 + 8_373,
+        ship_to: None,
     }
 }
 
@@ -66,6 +67,7 @@ fn placed() -> Event {
         placed_at: JULY_4_1996,
         lines: placed_lines(),
         total: 25_173,
+        ship_to: None,
     }
     .into()
 }
@@ -88,11 +90,40 @@ fn confirmed() -> Event {
 }
 
 fn ship() -> ShipOrder {
-    ShipOrder { order_id: "10248".into(), shipped_at: JULY_4_1996 }
+    ShipOrder {
+        order_id: "10248".into(),
+        shipped_at: JULY_4_1996,
+        carrier: Some("Speedy Express".into()),
+        tracking_number: Some("SE-10248".into()),
+    }
 }
 
 fn shipped() -> Event {
-    OrderShipped { order_id: "10248".into(), customer_id: "VINET".into(), shipped_at: JULY_4_1996 }.into()
+    let ShipOrder { order_id, shipped_at, carrier, tracking_number } = ship();
+    OrderShipped { order_id, customer_id: "VINET".into(), shipped_at, carrier, tracking_number }.into()
+}
+
+fn deliver() -> DeliverOrder {
+    DeliverOrder { order_id: "10248".into(), delivered_at: JULY_4_1996 }
+}
+
+fn delivered() -> Event {
+    OrderDelivered { order_id: "10248".into(), customer_id: "VINET".into(), delivered_at: JULY_4_1996 }.into()
+}
+
+fn address(address_id: &str, city: &str, is_default: bool) -> CustomerAddressSet {
+    CustomerAddressSet {
+        customer_id: "VINET".into(),
+        address_id: address_id.into(),
+        recipient: None,
+        line1: "59 rue de l'Abbaye".into(),
+        line2: None,
+        postal_code: Some("51100".into()),
+        city: city.into(),
+        region: None,
+        country: "FR".into(),
+        is_default,
+    }
 }
 
 fn cancel() -> CancelOrder {
@@ -126,6 +157,25 @@ fn with_line(line: PlaceOrderLine) -> PlaceOrder {
 #[test]
 fn an_order_is_placed_with_the_names_and_categories_of_its_time() {
     past([]).when(place()).then([placed()]);
+}
+
+#[test]
+fn an_order_ships_to_the_address_that_it_names_or_else_to_the_default_one() {
+    let past = || {
+        let addresses = [address("home", "Lyon", true), address("office", "Reims", false)];
+        let events = std::iter::once(customer()).chain(addresses.map(customers::Event::from));
+        past([]).and::<Customers>(events)
+    };
+    let city = |ship_to: Option<&str>| {
+        let command = PlaceOrder { ship_to: ship_to.map(str::to_owned), ..place() };
+        match past().when(command).outcome.expect("accepted").remove(0).event {
+            Event::OrderPlaced(event) => event.ship_to.expect("an address").city,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((city(None), city(Some("office"))), ("Lyon".to_owned(), "Reims".to_owned()));
+    let nowhere = PlaceOrder { ship_to: Some("moon".into()), ..place() };
+    past().when(nowhere).then_rejected("address-unknown");
 }
 
 #[test]
@@ -227,6 +277,34 @@ fn a_confirmed_order_is_shipped_once() {
 fn a_shipment_needs_a_time_that_can_be_held() {
     let command = ShipOrder { shipped_at: i64::MIN, ..ship() };
     past([placed(), confirmed()]).when(command).then_rejected("time-invalid");
+}
+
+#[test]
+fn a_consignment_with_an_invalid_field_is_rejected() {
+    let refused = |command: ShipOrder, code| past([placed(), confirmed()]).when(command).then_rejected(code);
+    refused(ShipOrder { carrier: Some(" ".into()), ..ship() }, "carrier-invalid");
+    refused(ShipOrder { tracking_number: Some("1\n".into()), ..ship() }, "tracking-number-invalid");
+}
+
+#[test]
+fn a_shipped_order_is_delivered_once() {
+    past([placed(), confirmed(), shipped()]).when(deliver()).then([delivered()]);
+    past([placed(), confirmed()]).when(deliver()).then_rejected("order-not-shipped");
+    past([]).when(deliver()).then_rejected("order-unknown");
+    past([placed(), confirmed(), shipped(), delivered()]).when(deliver()).then_rejected("order-delivered");
+    past([placed(), confirmed(), shipped(), delivered()]).when(cancel()).then_rejected("order-not-open");
+    let never = DeliverOrder { delivered_at: i64::MIN, ..deliver() };
+    past([placed(), confirmed(), shipped()]).when(never).then_rejected("time-invalid");
+}
+
+#[test]
+fn the_stored_state_of_an_order_says_so_only_when_it_was_delivered() {
+    let state = |events: &[Event]| {
+        let state = events.iter().fold(None, Orders::evolve).expect("an order");
+        serde_json::to_value(state).expect("it serialises")
+    };
+    assert_eq!(state(&[placed(), confirmed(), shipped()]).get("delivered"), None);
+    assert_eq!(state(&[placed(), confirmed(), shipped(), delivered()])["delivered"], true);
 }
 
 #[test]
@@ -343,7 +421,7 @@ prop_compose! {
     ) -> PlaceOrder {
         let amounts = lines.iter().filter_map(|l| rules::line_amount(l.quantity, l.unit_price, l.discount_bp));
         let total = amounts.fold(slip, i64::wrapping_add);
-        PlaceOrder { order_id, customer_id, currency: "USD".into(), placed_at, lines, total }
+        PlaceOrder { order_id, customer_id, currency: "USD".into(), placed_at, lines, total, ship_to: None }
     }
 }
 
@@ -352,7 +430,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         let PlaceOrder { order_id, customer_id: reason, placed_at: shipped_at, .. } = command.clone();
         match kind {
             0 => ConfirmOrder { order_id }.into(),
-            1 => ShipOrder { order_id, shipped_at }.into(),
+            1 => ShipOrder { order_id, shipped_at, ..ship() }.into(),
             2 => CancelOrder { order_id, reason }.into(),
             _ => command.into(),
         }

@@ -24,6 +24,7 @@ fn order(order_id: &str, total: i64) -> orders::Event {
         placed_at: 0,
         lines: Vec::new(),
         total,
+        ship_to: None,
     }
     .into()
 }

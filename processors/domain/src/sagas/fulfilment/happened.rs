@@ -95,7 +95,7 @@ impl<'h> Happened<'h> {
         match event {
             Orders::OrderConfirmed(_) => Some(Self::Confirmed),
             Orders::OrderCancelled(event) => Some(Self::Cancelled(&event.reason)),
-            Orders::OrderPlaced(_) | Orders::OrderShipped(_) => None,
+            Orders::OrderDelivered(_) | Orders::OrderPlaced(_) | Orders::OrderShipped(_) => None,
         }
     }
 

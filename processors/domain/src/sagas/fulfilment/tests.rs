@@ -54,6 +54,7 @@ fn placed(total: i64) -> Event {
         placed_at: 0,
         lines: vec![line],
         total,
+        ship_to: None,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
-use millrace_schemas::carts::{CartCheckedOut, CartCreated, CartItemAdded, Event as Carts};
+use millrace_schemas::carts::{
+    CartCheckedOut, CartCreated, CartItemAdded, CartQuantityChanged, Event as Carts,
+};
 use serde::{Deserialize, Serialize};
 
 use super::time;
@@ -38,6 +40,8 @@ pub struct CartRow {
     pub status: CartStatus,
     /// Sum of the line amounts in minor units.
     pub total: i64,
+    /// Whether one of its lines was short of stock.
+    pub short: bool,
     /// The order that it became, until that was refused.
     pub order_id: Option<String>,
     /// When it was created.
@@ -61,6 +65,8 @@ pub struct CartRowLine {
     pub unit_price: i64,
     /// What the line costs in minor units.
     pub amount: i64,
+    /// Whether fewer units could be reserved when it was added or its quantity last changed.
+    pub short: bool,
 }
 
 impl View for CartView {
@@ -72,6 +78,8 @@ impl View for CartView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
+    const FOLD: u32 = 2;
+    const CHANGED: &'static [&'static str] = &["lines"];
     type Row = CartRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -96,7 +104,7 @@ impl CartRow {
             Carts::CartCreated(event) => self.created(event.clone(), occurred_at),
             Carts::CartItemAdded(event) => self.with(event.clone()),
             Carts::CartItemRemoved(event) => self.without(&event.product_id),
-            Carts::CartQuantityChanged(event) => self.with_quantity(&event.product_id, event.quantity),
+            Carts::CartQuantityChanged(event) => self.with_quantity(event),
             Carts::CartAbandoned(_) => Self { status: CartStatus::Abandoned, ..self },
             Carts::CartCheckedOut(event) => self.checked_out(event),
             Carts::CartReopened(_) => {
@@ -111,9 +119,9 @@ impl CartRow {
     }
 
     fn with(mut self, event: CartItemAdded) -> Self {
-        let CartItemAdded { cart_id: _, product_id, product_name, quantity, unit_price } = event;
-        let amount = quantity.wrapping_mul(unit_price);
-        self.lines.push(CartRowLine { product_id, product_name, quantity, unit_price, amount });
+        let CartItemAdded { cart_id: _, product_id, product_name, quantity, unit_price, available } = event;
+        let (amount, short) = (quantity.wrapping_mul(unit_price), is_short(quantity, available));
+        self.lines.push(CartRowLine { product_id, product_name, quantity, unit_price, amount, short });
         self
     }
 
@@ -122,11 +130,12 @@ impl CartRow {
         self
     }
 
-    fn with_quantity(mut self, product_id: &str, quantity: i64) -> Self {
-        let line = self.lines.iter_mut().find(|line| line.product_id == product_id);
+    fn with_quantity(mut self, event: &CartQuantityChanged) -> Self {
+        let line = self.lines.iter_mut().find(|line| line.product_id == event.product_id);
         line.into_iter().for_each(|line| {
-            line.quantity = quantity;
-            line.amount = quantity.wrapping_mul(line.unit_price);
+            line.quantity = event.quantity;
+            line.amount = event.quantity.wrapping_mul(line.unit_price);
+            line.short = is_short(event.quantity, event.available);
         });
         self
     }
@@ -139,13 +148,19 @@ impl CartRow {
     /// The context bounds amounts and their sum; wrapping only keeps this total.
     fn summed(self) -> Self {
         let total = self.lines.iter().fold(0_i64, |sum, line| sum.wrapping_add(line.amount));
-        Self { total, ..self }
+        let short = self.lines.iter().any(|line| line.short);
+        Self { total, short, ..self }
     }
+}
+
+/// Not where the event does not say what was available.
+fn is_short(quantity: i64, available: Option<i64>) -> bool {
+    available.is_some_and(|available| available < quantity)
 }
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::carts::{CartAbandoned, CartItemRemoved, CartQuantityChanged, CartReopened};
+    use millrace_schemas::carts::{CartAbandoned, CartItemRemoved, CartReopened};
 
     use super::*;
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
@@ -164,7 +179,8 @@ mod tests {
     fn added(product_id: &str, quantity: i64, unit_price: i64) -> Event {
         let [cart_id, product_id] = ["c", product_id].map(str::to_owned);
         let product_name = format!("Product {product_id}");
-        cart(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price })
+        let available = Some(3);
+        cart(CartItemAdded { cart_id, product_id, product_name, quantity, unit_price, available })
     }
 
     fn removed(product_id: &str) -> Event {
@@ -172,7 +188,8 @@ mod tests {
     }
 
     fn quantity_changed(product_id: &str, quantity: i64) -> Event {
-        cart(CartQuantityChanged { cart_id: "c".into(), product_id: product_id.into(), quantity })
+        let available = Some(3);
+        cart(CartQuantityChanged { cart_id: "c".into(), product_id: product_id.into(), quantity, available })
     }
 
     fn checked_out() -> Event {
@@ -237,6 +254,19 @@ mod tests {
     fn a_cart_whose_order_was_refused_is_open_again() {
         let row = row_after(&[filled(), vec![checked_out(), reopened()]].concat());
         assert_eq!(row, row_after(&filled()));
+    }
+
+    #[test]
+    fn a_cart_is_short_while_it_wants_more_than_could_be_reserved() {
+        let short = |events: &[Event]| {
+            let row = row_after(&[filled(), events.to_vec()].concat());
+            (row.short, row.lines.iter().map(|line| line.short).collect::<Vec<_>>())
+        };
+        assert_eq!(short(&[]), (false, vec![false, false]));
+        assert_eq!(short(&[quantity_changed("2", 4)]), (true, vec![true, false]));
+        assert_eq!(short(&[quantity_changed("2", 4), quantity_changed("2", 3)]), (false, vec![false, false]));
+        assert_eq!(short(&[added("3", 4, 1), removed("3")]), (false, vec![false, false]));
+        assert!(!is_short(4, None), "records of version 1 do not say it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     currency       text        NOT NULL,
     status         text        NOT NULL,
     total          bigint      NOT NULL,
+    short          boolean     NOT NULL,
     order_id       text,
     created_at     timestamptz NOT NULL,
     checked_out_at timestamptz,

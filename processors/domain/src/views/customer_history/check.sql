@@ -4,6 +4,7 @@ SELECT context || '/' || version || '/' || stream AS entry_id,
        coalesce((CASE type
            WHEN 'OrderPlaced' THEN data ->> 'placed_at'
            WHEN 'OrderShipped' THEN data ->> 'shipped_at'
+           WHEN 'OrderDelivered' THEN data ->> 'delivered_at'
            WHEN 'SubscriptionStarted' THEN data ->> 'started_at'
            WHEN 'SubscriptionResumed' THEN data ->> 'resumed_at'
        END)::timestamptz, occurred_at) AS at,
@@ -13,6 +14,8 @@ SELECT context || '/' || version || '/' || stream AS entry_id,
        data ->> 'currency' AS currency,
        jsonb_strip_nulls(jsonb_build_object(
            'lines', CASE type WHEN 'OrderPlaced' THEN data -> 'lines' END,
+           'carrier', data -> 'carrier',
+           'tracking_number', data -> 'tracking_number',
            'code', data -> 'code',
            'reason', data -> 'reason',
            'refund_id', data -> 'refund_id',

@@ -5,7 +5,7 @@
 //! was reserved for, and is no row of its own here.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use millrace_schemas::orders::Event as Orders;
+use millrace_schemas::orders::{Event as Orders, OrderShipped};
 use millrace_schemas::payments::Event as Payments;
 use millrace_schemas::subscriptions::Event as Subscriptions;
 use millrace_schemas::{Event, short_name};
@@ -59,6 +59,7 @@ impl View for CustomerHistory {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = None;
+    const FOLD: u32 = 2;
     type Row = HistoryRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -134,9 +135,23 @@ fn of_order(event: &Orders) -> Fields<'_> {
             at: Some(event.shipped_at),
             amount: None,
             currency: None,
+            detail: consigned(event),
+        },
+        Orders::OrderDelivered(event) => Fields {
+            customer_id: &event.customer_id,
+            at: Some(event.delivered_at),
+            amount: None,
+            currency: None,
             detail: json!({}),
         },
     }
+}
+
+/// What is known of the consignment.
+fn consigned(event: &OrderShipped) -> Value {
+    let OrderShipped { carrier, tracking_number, .. } = event.clone();
+    let known = [("carrier", carrier), ("tracking_number", tracking_number)];
+    known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?)))).collect()
 }
 
 fn of_payment(event: &Payments) -> Fields<'_> {
@@ -208,8 +223,9 @@ mod tests {
         cancelled as subscription_cancelled, day, lapsed, paused, renewed, resumed, started,
     };
     use crate::views::tests::{
-        assert_table, authorised, cancelled, capture_requested, captured, confirmed, declined, order_placed,
-        payment_requested, refund_failed, refund_requested, refunded, shipped, stock_shipped, voided,
+        assert_table, authorised, cancelled, capture_requested, captured, confirmed, declined, delivered,
+        order_placed, payment_requested, refund_failed, refund_requested, refunded, shipped, stock_shipped,
+        voided,
     };
 
     const JULY_4_1996: i64 = 836_438_400_000_000;
@@ -228,12 +244,18 @@ mod tests {
 
     #[test]
     fn an_order_its_payment_and_its_shipment_are_entries_in_the_order_of_time() {
-        let order = vec![order_placed("1", 5), confirmed("1", 5), shipped("1", 6)];
+        let order = vec![order_placed("1", 5), confirmed("1", 5), shipped("1", 6), delivered("1", 7)];
         let rows = history(&[order, vec![payment_requested("1"), captured("1")]]);
         let mut found = kinds(&rows);
         found.sort_unstable();
-        let expected =
-            ["order_confirmed", "order_placed", "order_shipped", "payment_captured", "payment_requested"];
+        let expected = [
+            "order_confirmed",
+            "order_delivered",
+            "order_placed",
+            "order_shipped",
+            "payment_captured",
+            "payment_requested",
+        ];
         assert_eq!(found, expected);
         let placed = rows.iter().find(|row| row.kind == "order_placed").unwrap();
         assert_eq!((placed.at, placed.amount), (time(JULY_4_1996 + 5), Some(1_500)));
@@ -241,6 +263,9 @@ mod tests {
         assert_eq!(placed.detail["lines"][0]["product_name"], "Chai");
         let shipped = rows.iter().find(|row| row.kind == "order_shipped").unwrap();
         assert_eq!((shipped.at, shipped.amount), (time(JULY_4_1996 + 6), None));
+        assert_eq!(shipped.detail, json!({"carrier": "Speedy Express", "tracking_number": "SE-1"}));
+        let delivered = rows.iter().find(|row| row.kind == "order_delivered").unwrap();
+        assert_eq!((delivered.at, &delivered.detail), (time(JULY_4_1996 + 7), &json!({})));
         let captured = rows.iter().find(|row| row.kind == "payment_captured").unwrap();
         assert_eq!((captured.at, &captured.detail), (happened(2), &json!({"provider_reference": "pay-1"})));
     }

@@ -58,6 +58,7 @@ impl Tally for CustomerRevenueDaily {
                 Orders::OrderPlaced(_)
                 | Orders::OrderConfirmed(_)
                 | Orders::OrderCancelled(_)
+                | Orders::OrderDelivered(_)
                 | Orders::OrderShipped(_),
             ) => Vec::new(),
             _ => Vec::new(),

@@ -49,6 +49,20 @@ WITH messages AS (
 ), details AS (
     SELECT DISTINCT ON (customer_id) customer_id, data
     FROM touching WHERE type IN ('CustomerRegistered', 'CustomerDetailsChanged') ORDER BY customer_id, version DESC
+), stated AS (
+    SELECT DISTINCT ON (1, 2) customer_id, data ->> 'address_id' AS address_id, type, data - 'customer_id' - 'is_default' AS address
+    FROM touching WHERE type LIKE 'CustomerAddress%' ORDER BY 1, 2, version DESC
+), defaults AS (
+    SELECT DISTINCT ON (customer_id) customer_id, data ->> 'address_id' AS default_id
+    FROM touching WHERE type = 'CustomerAddressSet' AND (data ->> 'is_default')::boolean ORDER BY customer_id, version DESC
+), residing AS (
+    SELECT customer_id,
+           jsonb_agg(address || jsonb_build_object('is_default', address_id = default_id) ORDER BY address_id COLLATE "C")
+               AS addresses
+    FROM stated LEFT JOIN defaults USING (customer_id) WHERE type = 'CustomerAddressSet' GROUP BY 1
+), born AS (
+    SELECT DISTINCT ON (customer_id) customer_id, (data ->> 'birth_date')::date AS birth_date, data ->> 'reason' AS birth_date_reason
+    FROM touching WHERE type = 'CustomerBirthDateSet' ORDER BY customer_id, version DESC
 ), tagging AS (
     SELECT DISTINCT ON (1, 2) customer_id, data ->> 'tag' AS tag, type
     FROM touching WHERE type IN ('CustomerTagged', 'CustomerUntagged') ORDER BY 1, 2, version DESC
@@ -136,7 +150,7 @@ WITH messages AS (
 ), acting AS (
     SELECT customer_id, CASE
                WHEN type IN ('CartCreated', 'CustomerRegistered', 'CustomerDetailsChanged', 'CustomerPreferenceSet',
-                             'NotificationsAllowed', 'NotificationsStopped', 'SubscriptionPaused') THEN occurred_at
+                             'CustomerAddressSet', 'CustomerAddressRemoved', 'CustomerBirthDateSet', 'NotificationsAllowed', 'NotificationsStopped', 'SubscriptionPaused') THEN occurred_at
                ELSE (data ->> CASE type
                          WHEN 'AccountOpened' THEN 'opened_at'
                          WHEN 'MoneyDeposited' THEN 'booked_at'
@@ -166,6 +180,9 @@ SELECT customer_id,
        data ->> 'phone' AS phone,
        data ->> 'city' AS city,
        data ->> 'country' AS country,
+       coalesce(addresses, '[]') AS addresses,
+       birth_date,
+       birth_date_reason,
        placed - counted.cancelled AS order_count,
        coalesce(money -> 'order_value', '[]') AS order_value,
        last.order_id AS last_order_id,
@@ -209,6 +226,8 @@ FROM counted
 LEFT JOIN details USING (customer_id)
 LEFT JOIN sums USING (customer_id)
 LEFT JOIN last USING (customer_id)
+LEFT JOIN residing USING (customer_id)
+LEFT JOIN born USING (customer_id)
 LEFT JOIN tagged USING (customer_id)
 LEFT JOIN preferred USING (customer_id)
 LEFT JOIN assessed USING (customer_id)

@@ -1,7 +1,8 @@
-//! Customer 360: details, tags, preferences and risk of a customer; their orders, payments and products; the balances of their
+//! Customer 360: details, addresses, tags, preferences and risk of a customer; their orders, payments and products; the balances of their
 //! accounts; what they do; and whether they want notifications.
 
 mod accounts;
+mod addresses;
 mod behaviour;
 mod campaigns;
 mod ordering;
@@ -12,7 +13,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use millrace_schemas::Event;
 use millrace_schemas::notifications::Event as Notifications;
 use millrace_schemas::payments::Event as Payments;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Recorded, View};
 
+pub use addresses::CustomerAddress;
 pub use ordering::OrderMean;
 pub use products_held::ProductHeld;
 pub use subscriptions::{Stopped, StoppedSubscription};
@@ -45,6 +47,12 @@ pub struct CustomerRow {
     pub city: Option<String>,
     /// Country, as the upstream system spells it.
     pub country: Option<String>,
+    /// Their postal addresses: at most 20, by id.
+    pub addresses: Vec<CustomerAddress>,
+    /// Their date of birth.
+    pub birth_date: Option<NaiveDate>,
+    /// Why it is asked for, or was removed.
+    pub birth_date_reason: Option<String>,
     /// Orders that were placed and not cancelled.
     pub order_count: i64,
     /// The total of those orders, by currency.
@@ -164,7 +172,7 @@ impl View for CustomerView {
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     const SEARCH: &'static [&'static str] = &["name", "contact_name", "email", "city", "country", "tags"];
-    const FOLD: u32 = 3;
+    const FOLD: u32 = 4;
     type Row = CustomerRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {

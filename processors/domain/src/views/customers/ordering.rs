@@ -17,13 +17,13 @@ pub struct OrderMean {
     pub amount: i64,
 }
 
-/// The customer of an order; shipping does not name one.
+/// The customer of an order; shipping and delivery change nothing here.
 pub(super) fn of_order(event: &Orders) -> Option<&str> {
     match event {
         Orders::OrderPlaced(event) => Some(&event.customer_id),
         Orders::OrderConfirmed(event) => Some(&event.customer_id),
         Orders::OrderCancelled(event) => Some(&event.customer_id),
-        Orders::OrderShipped(_) => None,
+        Orders::OrderDelivered(_) | Orders::OrderShipped(_) => None,
     }
 }
 
@@ -33,7 +33,7 @@ impl CustomerRow {
             Orders::OrderPlaced(event) => self.placed(event),
             Orders::OrderConfirmed(event) => self.confirmed(event),
             Orders::OrderCancelled(event) => self.cancelled(event),
-            Orders::OrderShipped(_) => self,
+            Orders::OrderDelivered(_) | Orders::OrderShipped(_) => self,
         }
     }
 

@@ -17,6 +17,9 @@ impl CustomerRow {
             Customers::CustomerUntagged(event) => self.untagged(&event.tag),
             Customers::CustomerPreferenceSet(event) => self.preferring(event.clone()),
             Customers::CustomerRiskAssessed(event) => self.assessed(event),
+            Customers::CustomerAddressSet(event) => self.with_address(event.clone()),
+            Customers::CustomerAddressRemoved(event) => self.without_address(&event.address_id),
+            Customers::CustomerBirthDateSet(event) => self.born(event),
         }
     }
 

@@ -66,6 +66,9 @@ fn by_cart(event: &Carts, decided: Option<DateTime<Utc>>) -> Option<DateTime<Utc
 fn by_details(event: &Customers, decided: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
     match event {
         Customers::CustomerRegistered(_)
+        | Customers::CustomerAddressRemoved(_)
+        | Customers::CustomerAddressSet(_)
+        | Customers::CustomerBirthDateSet(_)
         | Customers::CustomerDetailsChanged(_)
         | Customers::CustomerPreferenceSet(_) => decided,
         Customers::CustomerRiskAssessed(_)

@@ -93,7 +93,10 @@ mod tests {
             "occurred_at": "1996-07-04T00:00:00Z",
             "correlation_id": "c1",
             "causation_id": null,
-            "data": {"order_id": "10248", "customer_id": "VINET", "shipped_at": 836_438_400_000_007_i64},
+            "data": {
+                "order_id": "10248", "customer_id": "VINET", "shipped_at": 836_438_400_000_007_i64,
+                "carrier": "Speedy Express", "tracking_number": "SE-1",
+            },
         });
         assert_eq!(serde_json::to_value(EventLog::document(&recorded, fields)).expect("JSON"), expected);
     }

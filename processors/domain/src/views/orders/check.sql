@@ -10,6 +10,9 @@ WITH history AS (
            coalesce(min(occurred_at) FILTER (WHERE type = 'OrderConfirmed'),
                     min(occurred_at) FILTER (WHERE type = 'OrderCancelled')) AS settled_at,
            max(data ->> 'shipped_at') AS shipped_at,
+           max(data ->> 'carrier') AS carrier,
+           max(data ->> 'tracking_number') AS tracking_number,
+           max(data ->> 'delivered_at') AS delivered_at,
            max(data ->> 'reason') FILTER (WHERE type = 'OrderCancelled') AS cancel_reason
     FROM {events} WHERE context = 'orders' GROUP BY 1
 ), money AS (
@@ -35,6 +38,7 @@ SELECT stream AS order_id,
            WHEN 'OrderPlaced' THEN 'placed'
            WHEN 'OrderConfirmed' THEN 'confirmed'
            WHEN 'OrderShipped' THEN 'shipped'
+           WHEN 'OrderDelivered' THEN 'delivered'
            WHEN 'OrderCancelled' THEN 'cancelled'
        END AS status,
        placed.data ->> 'currency' AS currency,
@@ -45,6 +49,10 @@ SELECT stream AS order_id,
            AS fulfilment,
        life.settled_at,
        life.shipped_at::timestamptz AS shipped_at,
+       life.carrier,
+       life.tracking_number,
+       life.delivered_at::timestamptz AS delivered_at,
+       nullif(placed.data -> 'ship_to', 'null') AS ship_to,
        life.cancel_reason,
        CASE WHEN refunding > 0 THEN 'refunding' ELSE
            CASE sums.last

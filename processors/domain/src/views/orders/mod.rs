@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_schemas::Event;
-use millrace_schemas::orders::{Event as Orders, OrderPlaced, OrderPlacedLine};
+use millrace_schemas::orders::{Event as Orders, OrderPlaced, OrderPlacedLine, OrderShipTo};
 use millrace_schemas::payments::Event as Payments;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub enum OrderStatus {
     Cancelled,
     /// It left the warehouse.
     Shipped,
+    /// It arrived.
+    Delivered,
 }
 
 /// The outcome of an order's fulfilment.
@@ -68,6 +70,14 @@ pub struct OrderRow {
     pub settled_at: Option<DateTime<Utc>>,
     /// When it left the warehouse.
     pub shipped_at: Option<DateTime<Utc>>,
+    /// Who carries it.
+    pub carrier: Option<String>,
+    /// The carrier's number of the consignment.
+    pub tracking_number: Option<String>,
+    /// When it arrived.
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// Where it ships to.
+    pub ship_to: Option<ShipTo>,
     /// Why it was cancelled.
     pub cancel_reason: Option<String>,
     /// The status of its payment.
@@ -80,6 +90,25 @@ pub struct OrderRow {
     pub refunded: i64,
     /// What was ordered.
     pub lines: Vec<OrderRowLine>,
+}
+
+/// A postal address, as it was when the order was placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShipTo {
+    /// Whom it is for, where that is not the customer.
+    pub recipient: Option<String>,
+    /// Street and number.
+    pub line1: String,
+    /// What else finds the door.
+    pub line2: Option<String>,
+    /// Postal code.
+    pub postal_code: Option<String>,
+    /// City.
+    pub city: String,
+    /// State, province or district.
+    pub region: Option<String>,
+    /// ISO 3166-1 code of two letters.
+    pub country: String,
 }
 
 /// One product of an order, as it was when the order was placed.
@@ -112,7 +141,7 @@ impl View for OrderView {
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
     const SEARCH: &'static [&'static str] =
         &["customer_name", "customer_country", "lines.product_name", "lines.category"];
-    const FOLD: u32 = 2;
+    const FOLD: u32 = 3;
     type Row = OrderRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -143,7 +172,12 @@ impl OrderRow {
             }
             Orders::OrderShipped(event) => {
                 let (status, shipped_at) = (Some(OrderStatus::Shipped), Some(time(event.shipped_at)));
-                Self { status, shipped_at, ..self }
+                let (carrier, tracking_number) = (event.carrier.clone(), event.tracking_number.clone());
+                Self { status, shipped_at, carrier, tracking_number, ..self }
+            }
+            Orders::OrderDelivered(event) => {
+                let (status, delivered_at) = (Some(OrderStatus::Delivered), Some(time(event.delivered_at)));
+                Self { status, delivered_at, ..self }
             }
             Orders::OrderCancelled(event) => {
                 let (status, cancel_reason) = (Some(OrderStatus::Cancelled), Some(event.reason.clone()));
@@ -164,6 +198,7 @@ impl OrderRow {
             placed_at: Some(time(event.placed_at)),
             accepted_at: Some(accepted_at),
             fulfilment: Some(Fulfilment::Open),
+            ship_to: event.ship_to.map(ShipTo::from),
             lines: event.lines.into_iter().map(OrderRowLine::from).collect(),
             ..self
         }
@@ -196,6 +231,13 @@ impl OrderRow {
     }
 }
 
+impl From<OrderShipTo> for ShipTo {
+    fn from(address: OrderShipTo) -> Self {
+        let OrderShipTo { recipient, line1, line2, postal_code, city, region, country } = address;
+        Self { recipient, line1, line2, postal_code, city, region, country }
+    }
+}
+
 impl From<OrderPlacedLine> for OrderRowLine {
     fn from(line: OrderPlacedLine) -> Self {
         let OrderPlacedLine { product_id, product_name, category, quantity, unit_price, discount_bp, amount } =
@@ -212,8 +254,8 @@ mod tests {
     use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, happened};
     use crate::views::subscriptions::tests::of_subscription;
     use crate::views::tests::{
-        cancelled, captured, confirmed, order_placed, payment_requested, refund_failed, refund_requested,
-        refunded, shipped,
+        cancelled, captured, confirmed, delivered, order_placed, payment_requested, refund_failed,
+        refund_requested, refunded, shipped,
     };
 
     fn row_after(events: &[Event]) -> OrderRow {
@@ -243,6 +285,22 @@ mod tests {
             (row.status, row.shipped_at),
             (Some(OrderStatus::Shipped), Some(time(836_438_400_000_002)))
         );
+    }
+
+    #[test]
+    fn an_order_shows_where_it_goes_who_carries_it_and_when_it_arrived() {
+        let events =
+            vec![order_placed("10248", 1), confirmed("10248", 1), shipped("10248", 2), delivered("10248", 3)];
+        let row = row_after(&events);
+        assert_eq!(
+            (row.status, row.delivered_at),
+            (Some(OrderStatus::Delivered), Some(time(836_438_400_000_003)))
+        );
+        assert_eq!(
+            (row.carrier.as_deref(), row.tracking_number.as_deref()),
+            (Some("Speedy Express"), Some("SE-1"))
+        );
+        assert_eq!(row.ship_to.map(|address| address.city).as_deref(), Some("Reims"));
     }
 
     #[test]

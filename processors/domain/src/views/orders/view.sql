@@ -1,7 +1,7 @@
 CREATE OR REPLACE VIEW {view} AS
 SELECT order_id, customer_id, customer_name, customer_country, status, currency, total, placed_at, accepted_at,
-       fulfilment, settled_at, shipped_at, cancel_reason, payment_status, captured, refunding, refunded, lines,
-       version, updated_at
+       fulfilment, settled_at, shipped_at, carrier, tracking_number, delivered_at, ship_to, cancel_reason, payment_status,
+       captured, refunding, refunded, lines, version, updated_at
 FROM {table}
 WHERE version > 0;
 

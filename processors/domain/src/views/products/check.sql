@@ -10,9 +10,11 @@ WITH moved AS (
     SELECT product_id,
            (array_agg(data ->> 'name' ORDER BY version DESC) FILTER (WHERE data ? 'name'))[1] AS name,
            (array_agg(data ->> 'category' ORDER BY version DESC) FILTER (WHERE data ? 'category'))[1] AS category,
+           (array_agg(data ORDER BY version DESC) FILTER (WHERE type = 'ProductDescribed'))[1] AS described,
            (array_agg(data -> 'price' ORDER BY version DESC) FILTER (WHERE data ? 'price'))[1] AS price,
            max(data ->> 'currency') AS currency,
-           coalesce(bool_or(type = 'ProductDiscontinued'), false) AS discontinued,
+           coalesce((array_agg(type ORDER BY version DESC)
+               FILTER (WHERE type IN ('ProductDiscontinued', 'ProductRelisted')))[1] = 'ProductDiscontinued', false) AS discontinued,
            coalesce(sum(units) FILTER (WHERE type IN ('StockReceived', 'StockAdjusted', 'StockReturned')), 0)
                - coalesce(sum(units) FILTER (WHERE type = 'StockShipped'), 0) AS on_hand,
            coalesce(sum(units) FILTER (WHERE type = 'StockReserved'), 0)
@@ -31,7 +33,8 @@ WITH moved AS (
     FROM moved
     GROUP BY product_id
 )
-SELECT product_id, name, category, price, currency, discontinued, on_hand, reserved, available,
+SELECT product_id, name, category, described ->> 'description' AS description, described ->> 'unit' AS unit,
+       described ->> 'brand' AS brand, described ->> 'image' AS image, price, currency, discontinued, on_hand, reserved, available,
        reviews, one_star, two_stars, three_stars, four_stars, five_stars,
        round(100.0 * stars / nullif(reviews, 0))::bigint AS rating_hundredths,
        version, updated_at

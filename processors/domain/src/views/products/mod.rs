@@ -1,7 +1,7 @@
 //! Products: what the catalog says, what is in stock and what customers think.
 
 use millrace_schemas::Event;
-use millrace_schemas::catalog::{Event as Catalog, ProductAdded};
+use millrace_schemas::catalog::{Event as Catalog, ProductAdded, ProductDescribed};
 use millrace_schemas::inventory::Event as Inventory;
 use millrace_schemas::reviews::Event as Reviews;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,14 @@ pub struct ProductRow {
     pub name: Option<String>,
     /// Category name.
     pub category: Option<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// What one unit is.
+    pub unit: Option<String>,
+    /// Brand.
+    pub brand: Option<String>,
+    /// Where an image of it is.
+    pub image: Option<String>,
     /// List price in minor units.
     pub price: Option<i64>,
     /// ISO 4217 code.
@@ -58,8 +66,8 @@ impl View for ProductView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
-    const SEARCH: &'static [&'static str] = &["name", "category"];
-    const FOLD: u32 = 2;
+    const SEARCH: &'static [&'static str] = &["name", "category", "brand", "description"];
+    const FOLD: u32 = 3;
     type Row = ProductRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -89,6 +97,8 @@ impl ProductRow {
             Catalog::PriceChanged(event) => Self { price: Some(event.price), ..self },
             Catalog::ProductRecategorised(event) => Self { category: Some(event.category.clone()), ..self },
             Catalog::ProductDiscontinued(_) => Self { discontinued: true, ..self },
+            Catalog::ProductRelisted(_) => Self { discontinued: false, ..self },
+            Catalog::ProductDescribed(event) => self.described(event.clone()),
         }
     }
 
@@ -96,6 +106,11 @@ impl ProductRow {
         let ProductAdded { product_id: _, name, category, price, currency } = event;
         let (name, category) = (Some(name), Some(category));
         Self { name, category, price: Some(price), currency: Some(currency), ..self }
+    }
+
+    fn described(self, event: ProductDescribed) -> Self {
+        let ProductDescribed { product_id: _, description, unit, brand, image } = event;
+        Self { description, unit, brand, image, ..self }
     }
 
     fn stocked(self, event: &Inventory) -> Self {
@@ -166,7 +181,7 @@ fn of_review(event: &Reviews) -> &str {
 #[cfg(test)]
 mod tests {
     use millrace_schemas::catalog::{
-        PriceChanged, ProductDiscontinued, ProductRecategorised, ProductRenamed,
+        PriceChanged, ProductDiscontinued, ProductRecategorised, ProductRelisted, ProductRenamed,
     };
     use millrace_schemas::inventory::{
         StockAdjusted, StockReceived, StockReleased, StockReserved, StockReturned, StockShipped,
@@ -249,6 +264,22 @@ mod tests {
     fn catalog_and_stock_meet_in_one_row_whatever_comes_first() {
         let rows = assert_same_rows_in_any_order::<ProductView>(&[offered(), stocked()]);
         assert_eq!(rows.into_values().collect::<Vec<_>>(), [row()]);
+    }
+
+    #[test]
+    fn a_description_is_replaced_as_a_whole_and_a_relisted_product_is_on_sale() {
+        let text = |text: &str| Some(text.to_owned());
+        let described = |description, unit, brand, image| {
+            catalog(ProductDescribed { product_id: chai(), description, unit, brand, image })
+        };
+        let tea = described(text("Black tea"), text("10 boxes"), text("Exotic"), text("1.jpg"));
+        let relisted = catalog(ProductRelisted { product_id: chai() });
+        let row = only_row(&[[offered(), vec![relisted, tea]].concat()]);
+        assert_eq!((row.unit, row.image, row.discontinued), (text("10 boxes"), text("1.jpg"), false));
+        let less = described(text("Tea"), None, text("Millrace"), None);
+        let row = only_row(&[[offered(), vec![less]].concat()]);
+        assert_eq!((row.description, row.brand), (text("Tea"), text("Millrace")));
+        assert_eq!((row.unit, row.image, row.discontinued), (None, None, true));
     }
 
     #[test]

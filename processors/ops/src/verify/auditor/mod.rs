@@ -14,9 +14,10 @@ use sqlx::PgConnection;
 use super::Scope;
 use super::index::Index;
 use super::log::{self, LogDocuments, Logged};
+use super::only::Only;
 use super::repair::RepairScope;
 use super::report::{Compared, Report};
-use super::{commands, horizon, topics};
+use super::{commands, horizon, ledger, provider, topics};
 use crate::config::Config;
 use crate::elastic::Client;
 use crate::failure::Failure;
@@ -142,6 +143,24 @@ impl<'a> Auditor<'a> {
             }
         }
         drop(alone);
+        match &scope.only {
+            Some(Only::Customer(customer_id)) => self.books(scope, customer_id, report).await,
+            Some(Only::Key(_)) | None => Ok(()),
+        }
+    }
+
+    /// Compares what others keep of a customer's money: the ledger, and the payment provider.
+    async fn books(&self, scope: &Scope, customer_id: &str, report: &mut Report) -> Result<(), Failure> {
+        let names = |view: &str| scope.models.iter().any(|model| model.name == view);
+        if names(ledger::VIEW) {
+            let found = ledger::of_customer(&self.read, customer_id).await;
+            report.add_books(found.map_err(|error| self.read.failure(error))?);
+        }
+        if names(provider::VIEW) {
+            let databases = (&self.write, &self.read);
+            let found = provider::of_customer(self.config, databases, customer_id).await?;
+            found.into_iter().for_each(|found| report.add_books(found));
+        }
         Ok(())
     }
 
