@@ -78,7 +78,7 @@ async fn answered(
     for made in calls.into_iter().filter(|made| is_known(made, window)) {
         let key = made.call.key;
         let bodies = effect::call(&mut connection, Payment::NAME, key).await.map_err(fail)?;
-        answered.extend(bodies.and_then(|(request, answer)| kept(key, &request?, &answer?)));
+        answered.extend(bodies.and_then(|known| kept(key, &known.request?, &known.answer?)));
     }
     Ok(answered)
 }
