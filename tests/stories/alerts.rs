@@ -44,6 +44,9 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
         each_was_told_once(&shop, manager).await;
     }
     a_record_is_poison(&shop, &alerts).await;
+    if let Some(manager) = &manager {
+        each_was_told_once(&shop, manager).await;
+    }
 }
 
 /// The saga has taken no step for an hour.

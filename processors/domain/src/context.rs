@@ -107,8 +107,8 @@ impl<S> IntoIterator for Streams<S> {
     }
 }
 
-/// The public states of the streams of other contexts that a command refers to. Build a rule only on what can never become
-/// false: another context may change its streams while this one decides.
+/// The public states of the streams of other contexts that a command refers to. Another context may change its
+/// streams while this one decides: a rule on what may change answers as of now, and its refusal says what to do first.
 #[derive(Debug, Default, Clone)]
 pub struct References(HashMap<Reference, String>);
 

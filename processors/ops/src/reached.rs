@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use elasticsearch::cluster::ClusterHealthParts;
-use rdkafka::admin::AdminClient;
-use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use reqwest::Method;
 use tokio::time::timeout;
 
@@ -42,9 +41,10 @@ impl Elasticsearch {
     }
 }
 
-/// The client of Kafka, which is made once: it has connections and threads of its own.
+/// The client of Kafka, which is made once: it has connections and threads of its own. A consumer, since a producer that asks for a topic
+/// creates it where the brokers allow that.
 #[derive(Default)]
-pub struct Kafka(Option<AdminClient<DefaultClientContext>>);
+pub struct Kafka(Option<BaseConsumer>);
 
 impl Kafka {
     /// Asks for the partitions of one topic of the instance. Blocks, at most for two seconds.
@@ -54,9 +54,11 @@ impl Kafka {
     pub fn answers(&mut self, config: &Config) -> Result<(), Failure> {
         let client = match self.0.take() {
             Some(client) => client,
-            None => kafka::admin(&config.kafka)?,
+            None => kafka::groupless(&config.kafka)?,
         };
-        let client = self.0.insert(client).inner();
+        let client = self.0.insert(client);
+        // Takes errors of connections, which would pile up.
+        while client.poll(Duration::ZERO).is_some() {}
         // Of all topics the answer could be large.
         let Some(topic) = layout::topics(config).into_iter().next() else { return Ok(()) };
         let asked = client.fetch_metadata(Some(&topic.name), ANSWER_WITHIN);

@@ -34,6 +34,7 @@ statements! {
          ORDER BY 1, 2";
     /// The stream that ends the next part, found by OFFSET.
     BEHIND = "SELECT context, id FROM stream WHERE (context, id) > ($1, $2) ORDER BY context, id OFFSET $3 LIMIT 1";
+    IS_THERE = "SELECT to_regclass('stream') IS NOT NULL";
     LONG = "SELECT id, version FROM stream WHERE context = $1 AND id > $2 AND version > $3 AND state_version < $4
          ORDER BY id LIMIT $5";
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
@@ -178,6 +179,14 @@ pub async fn behind(
     many: i64,
 ) -> sqlx::Result<Option<(String, String)>> {
     sqlx::query_as(BEHIND).bind(context).bind(id).bind(many - 1).fetch_optional(executor).await
+}
+
+/// Whether the table exists yet.
+///
+/// # Errors
+/// Database errors.
+pub async fn is_there(executor: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar(IS_THERE).fetch_one(executor).await
 }
 
 /// The next streams of a context, by id, with more than `min` events and a state of an earlier version of the code: id and version.

@@ -234,6 +234,10 @@ impl Members {
         {
             if let Some(panic) = watch.panicked() {
                 self.restarts.note(&place.group, panic);
+            } else if watch.gave_way().is_none() {
+                self.restarts
+                    .tasks()
+                    .dead(&place.group, "it has left its group and has not joined it again yet");
             }
             if let Some(why) = watch.gave_way() {
                 self.restarts.tasks().dead(&place.group, why);

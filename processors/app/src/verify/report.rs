@@ -12,7 +12,7 @@ const SHOWN_MAX: usize = 60;
 
 /// How much was compared, what is wrong, and what was put right.
 pub(super) fn text(report: &Report) -> String {
-    let Report { compared, findings, more, repaired, refused, clocks } = report;
+    let Report { compared, findings, more, repaired, refused, clocks, .. } = report;
     let more = if *more > 0 { format!("and {more} more\n") } else { String::new() };
     let end = match (findings.len(), repaired) {
         (0, _) => "all as the outbox has it\n".to_owned(),

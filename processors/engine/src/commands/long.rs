@@ -93,8 +93,9 @@ async fn pages(shared: &Shared, (context, id): (&'static str, &str), version: i6
     let (mut at, mut state) = refolded::load(&mut connection, of, version).await?.unwrap_or_default();
     while at < version {
         let (last, events) = events(&mut connection, &shared.registry, of, (at, version)).await?;
-        if events.is_empty() {
-            let missing = format!("stream {context}/{id}: the outbox has no event behind version {at}");
+        // Such as those that were archived: a state without them would be wrong.
+        if events.is_empty() || i64::try_from(events.len()) != Ok(last - at) {
+            let missing = format!("stream {context}/{id}: the outbox lacks events behind version {at}");
             return Err(WorkError::Refused(missing.into()));
         }
         state = shared.refolders.fold(&mut connection, (context, id), state, &events).await?;

@@ -139,7 +139,7 @@ impl<E: Effect> Caller<E> {
             Ok(_) => "answered",
             Err(CallError::Refused(_)) => "refused",
             Err(CallError::Unavailable(_)) => "unavailable",
-            Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::Unknown(_) | CallError::Contradicts(_)) => "unknown",
         };
         metrics::EFFECT_CALLS.with_label_values(&[E::NAME, kind, outcome]).inc();
         metrics::EFFECT_CALL_SECONDS.with_label_values(&[E::NAME]).observe(began.elapsed().as_secs_f64());
@@ -218,7 +218,7 @@ impl<E: Effect> Caller<E> {
 fn health<A>(key: Uuid, answer: &Result<A, CallError>) -> Health {
     match answer {
         Ok(_) | Err(CallError::Refused(_)) => Health::Good,
-        Err(error @ (CallError::Unavailable(_) | CallError::Unknown(_))) => Health::Bad(key, error.clone()),
+        Err(error) => Health::Bad(key, error.clone()),
     }
 }
 

@@ -103,10 +103,12 @@ impl Known {
             Err(error @ CallError::Unavailable(_)) => {
                 CallOutcome::Later { unknown: self.unknown, error: error.to_string() }
             }
-            Err(CallError::Unknown(reason)) if limits.key_window.is_none() => {
+            Err(CallError::Unknown(reason) | CallError::Contradicts(reason))
+                if limits.key_window.is_none() =>
+            {
                 CallOutcome::GiveUp(not_again(reason.text()))
             }
-            Err(error @ CallError::Unknown(_)) => {
+            Err(error @ (CallError::Unknown(_) | CallError::Contradicts(_))) => {
                 CallOutcome::Later { unknown: true, error: error.to_string() }
             }
         }

@@ -44,4 +44,7 @@ pub enum CallError {
     /// It may have been done or not.
     #[error("no answer: {0}")]
     Unknown(#[source] Reason),
+    /// The answer is about something else than was asked for: what was done is not known either.
+    #[error("another answer: {0}")]
+    Contradicts(#[source] Reason),
 }

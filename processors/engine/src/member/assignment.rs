@@ -133,6 +133,7 @@ impl Member {
         let claim = assigned.position.borrow();
         claims::forget_lost(&claim);
         let Claim { topic, partition, applied, .. } = &*claim;
+        self.watch.is_settled(&format!("{topic}[{partition}]"));
         tracing::debug!(topic, partition, applied, "partition given back");
     }
 

@@ -16,12 +16,12 @@ pub(crate) const CUSTOMER_360: &str =
 pub(crate) const ACCOUNT: &str = "SELECT * FROM account_balances WHERE account_id = $1";
 pub(crate) const CAMPAIGN: &str = "SELECT * FROM campaign_stats WHERE campaign_id = $1";
 
-/// The lines keep their order. A product that is not known here has neither price nor stock.
+/// `short` comes with a later shape of the view: the one before serves until it is rebuilt. The lines keep their order. A product that is not known here has neither price nor stock.
 pub(crate) const CART: &str = "
-    SELECT cart_id, customer_id, currency, status, total, short, order_id, created_at, checked_out_at, (
+    SELECT cart_id, customer_id, currency, status, total, coalesce((to_jsonb(cart) ->> 'short')::boolean, false) AS short, order_id, created_at, checked_out_at, (
                SELECT coalesce(jsonb_agg(jsonb_build_object(
                           'product_id', line.product_id, 'product_name', line.product_name, 'quantity', line.quantity,
-                          'unit_price', line.unit_price, 'amount', line.amount, 'short', line.short, 'current_price', product.price,
+                          'unit_price', line.unit_price, 'amount', line.amount, 'short', coalesce(line.short, false), 'current_price', product.price,
                           'current_currency', product.currency, 'available', product.available,
                           'discontinued', product.discontinued) ORDER BY line.place), '[]')
                FROM ROWS FROM (jsonb_to_recordset(cart.lines) AS (

@@ -23,7 +23,7 @@ pub(crate) const ROUTES: &[Route] = &[
             of("price_min", UNITS, "The price in minor units, at least."),
             of("price_max", UNITS, "The price in minor units, at most."),
             of("available", Kind::Flag, "Whether a unit can be reserved now."),
-            of("discontinued", Kind::Flag, "Whether it was taken out of sale."),
+            of("discontinued", Kind::Flag, "Whether it is out of sale."),
             of("sort", Kind::OneOf(search::PRODUCT_SORTS), "The order; `relevance` by default."),
         ],
         source: Source::Documents(Documents { view: "products", search: search::products }),

@@ -8,6 +8,8 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::http::Http;
 
+const WRITABLE: &str = "curl -X PUT -H 'Content-Type: application/vnd.schemaregistry.v1+json' \
+    -d '{\"mode\": \"READWRITE\"}' $SCHEMA_REGISTRY_URL/mode";
 pub(super) const PART: &str = "registry";
 
 pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
@@ -36,7 +38,7 @@ fn of_mode(mode: Option<&Value>) -> Finding {
         None | Some("READWRITE") => Finding::fine(PART, "it takes schemas"),
         Some(mode) => {
             let what = format!("it is in the mode {mode}: no schema can be registered");
-            Finding::wrong(PART, what, "curl -X PUT $SCHEMA_REGISTRY_URL/mode -d '{\"mode\": \"READWRITE\"}'")
+            Finding::wrong(PART, what, WRITABLE)
         }
     }
 }

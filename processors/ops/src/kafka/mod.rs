@@ -57,6 +57,14 @@ pub fn groupless_config(config: &Kafka) -> ClientConfig {
     consumer_config(config, NO_GROUP)
 }
 
+/// A consumer that joins no group.
+///
+/// # Errors
+/// [`Failure::Usage`] when a property is refused.
+pub fn groupless(config: &Kafka) -> Result<BaseConsumer, Failure> {
+    groupless_config(config).create().map_err(|error| failure(config, &error))
+}
+
 /// An admin client.
 pub fn admin(config: &Kafka) -> Result<AdminClient<DefaultClientContext>, Failure> {
     client_config(config).create().map_err(|error| failure(config, &error))

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use millrace_engine::release;
-use millrace_kafka::{
-    Unfetchable, Watermarks, is_unfetchable, next_offset, offsets, unfetchable, watermarks,
-};
+use millrace_kafka::{Unfetchable, Watermarks, is_unfetchable, next_offset, unfetchable, watermarks};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -126,9 +124,21 @@ impl<'c> Reader<'c> {
         partitions: &[Partition],
         time: DateTime<Utc>,
     ) -> Result<BTreeMap<Partition, i64>, Failure> {
-        let since = Offset::Offset(time.timestamp_millis());
-        let found = offsets(&self.consumer, partitions, since, TIMEOUT);
-        found.map_err(|error| failure(self.config, &error))
+        let fail = |error: KafkaError| failure(self.config, &error);
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            // The time takes the place of the offset.
+            let since = Offset::Offset(time.timestamp_millis());
+            asked.add_partition_offset(topic, *partition, since).map_err(fail)?;
+        }
+        let mut found = BTreeMap::new();
+        for one in self.consumer.offsets_for_times(asked, TIMEOUT).map_err(fail)?.elements() {
+            one.error().map_err(fail)?;
+            if let Offset::Offset(offset) = one.offset() {
+                found.insert((one.topic().to_owned(), one.partition()), offset);
+            }
+        }
+        Ok(found)
     }
 
     /// Passes the last few records of each partition to the visitor, partitions mixed, each in order. False when not all were

@@ -148,17 +148,17 @@ fn answer(request: &Request, status: StatusCode, body: &Value) -> Result<Answer,
         return Err(service::error(status, body));
     }
     if let Some(difference) = other_money(request, body) {
-        return Err(CallError::Unknown(format!("{status} is about {difference}").into()));
+        return Err(CallError::Contradicts(format!("{status} is about {difference}").into()));
     }
     if declined {
         let text = |name| field(body, name).unwrap_or_default().to_owned();
         return Ok(Answer::Declined { code: text("code"), reason: text("reason") });
     }
+    let other = || format!("{status} says {said} where {} was asked for", done(request)).into();
     match reference(body) {
         Some(reference) if said == done(request) => Ok(Answer::Done { reference }),
-        _ => Err(CallError::Unknown(
-            format!("{status} says {said} where {} was asked for", done(request)).into(),
-        )),
+        _ if said != done(request) && DONE.contains(&said) => Err(CallError::Contradicts(other())),
+        _ => Err(CallError::Unknown(other())),
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
             Ok(_) => "answered",
             Err(CallError::Refused(_)) => "refused",
             Err(CallError::Unavailable(_)) => "unavailable",
-            Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::Unknown(_) | CallError::Contradicts(_)) => "unknown",
         };
         assert_eq!([402].map(kind), ["answered"]);
         assert_eq!([400, 410, 413, 422].map(kind), ["refused"; 4]);
@@ -338,9 +338,10 @@ mod tests {
         };
         assert_eq!(provider.call(KEY, &charge()).await, Ok(booked));
         let other = Request::Charge(Due { amount: 71, ..due() });
-        for unknown in [provider.call(KEY, &other).await.err(), provider.ask(KEY, &other).await.err()] {
-            assert!(matches!(unknown, Some(CallError::Unknown(_))), "it is about 70: {unknown:?}");
-        }
+        let called = provider.call(KEY, &other).await;
+        assert!(matches!(called, Err(CallError::Unknown(_) | CallError::Contradicts(_))), "{called:?}");
+        let asked = provider.ask(KEY, &other).await;
+        assert!(matches!(asked, Err(CallError::Contradicts(_))), "it is about 70: {asked:?}");
         assert_eq!(simulated.end().await.len(), 1);
     }
 
@@ -351,7 +352,7 @@ mod tests {
         let done = Answer::Done { reference: "au-1".to_owned() };
         assert_eq!(answer(&Request::Authorise(due())), Ok(done));
         for request in [charge(), capture("au-1"), release("au-1"), refund("ch-1", 1)] {
-            assert!(matches!(answer(&request), Err(CallError::Unknown(_))), "{request:?}");
+            assert!(matches!(answer(&request), Err(CallError::Contradicts(_))), "{request:?}");
         }
     }
 
@@ -374,7 +375,7 @@ mod tests {
             (json!(70.5), json!("EUR")),
             (json!(70), json!("USD")),
         ] {
-            assert!(matches!(said(amount.clone(), currency), Err(CallError::Unknown(_))), "{amount}");
+            assert!(matches!(said(amount.clone(), currency), Err(CallError::Contradicts(_))), "{amount}");
         }
         let declined = json!({ "status": "declined", "code": "empty", "amount": 71 });
         assert!(answer(&charge(), StatusCode::PAYMENT_REQUIRED, &declined).is_err(), "of another charge");

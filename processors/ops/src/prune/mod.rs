@@ -161,10 +161,11 @@ async fn copies_go(config: &Config, database: &Database, before: DateTime<Utc>) 
 }
 
 /// The time before which rows of a kind are too old; `None` for ever. Since transactions have a timeout, all older rows of the
-/// outbox are committed.
+/// outbox are committed, and those of older copies of dead letters.
 fn before(now: DateTime<Utc>, kind: Kind, config: &Config) -> Option<DateTime<Utc>> {
     let kept = kind.kept(&config.retention)?;
-    let least = if kind == Kind::Outbox { config.postgres.transaction_timeout } else { kept };
+    let committed = matches!(kind, Kind::Outbox | Kind::DeadLetters);
+    let least = if committed { config.postgres.transaction_timeout } else { kept };
     now.checked_sub_signed(TimeDelta::from_std(kept.max(least)).ok()?)
 }
 

@@ -4,7 +4,7 @@
 use millrace_engine::WorkError;
 use millrace_engine::commands::{self, IN_BATCH_MAX};
 use millrace_store::{folded_ahead, stream};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::steps::{Did, Steps};
 use crate::config::Config;
@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::layout::Side;
 use crate::outage;
 use crate::postgres::Database;
+use crate::replay::session;
 use crate::roles;
 
 /// Streams that are listed at a time.
@@ -23,16 +24,21 @@ pub(super) async fn fold_ahead(config: &Config, steps: &mut Steps<'_>) -> Result
     let write = Database::of(config, Side::Write)?;
     let fail = |error| write.failure(error);
     // A dry run may have no tables to look at.
-    if steps.dry && !folded_ahead::is_there(&write.pool).await.map_err(fail)? {
+    if steps.dry && !stream::is_there(&write.pool).await.map_err(fail)? {
         return Ok(());
     }
     let shared = roles::deciding(config)?;
     let (contexts, versions): (Vec<_>, Vec<_>) =
         shared.refolders.versions().filter(|(context, _)| config.has(context)).unzip();
-    let behind = folded_ahead::behind(&write.pool, &contexts, &versions).await.map_err(fail)?;
+    let behind = match folded_ahead::is_there(&write.pool).await.map_err(fail)? {
+        true => folded_ahead::behind(&write.pool, &contexts, &versions).await.map_err(fail)?,
+        false => contexts.iter().map(|context| (*context).to_owned()).collect(),
+    };
+    // To list the streams may take longer than a statement of workers.
+    let mut connection = session::open(&write).await.map_err(fail)?;
     for (context, version) in contexts.into_iter().zip(versions) {
         if behind.iter().any(|name| name == context) {
-            let ahead = Ahead { config, shared: &shared, pool: &write.pool, context, version };
+            let mut ahead = Ahead { config, shared: &shared, connection: &mut connection, context, version };
             let streams = ahead.fold(steps.dry).await?;
             report(context, streams, steps)?;
         }
@@ -52,7 +58,7 @@ fn report(context: &str, streams: usize, steps: &mut Steps<'_>) -> Result<(), Fa
 struct Ahead<'a> {
     config: &'a Config,
     shared: &'a commands::Shared,
-    pool: &'a PgPool,
+    connection: &'a mut PgConnection,
     context: &'static str,
     /// Of this build's code.
     version: i32,
@@ -60,7 +66,7 @@ struct Ahead<'a> {
 
 impl Ahead<'_> {
     /// Folds them all, or counts them; returns how many there are.
-    async fn fold(&self, dry: bool) -> Result<usize, Failure> {
+    async fn fold(&mut self, dry: bool) -> Result<usize, Failure> {
         let (mut after, mut folded, mut left) = (String::new(), 0, 0);
         loop {
             let page = self.page(&after).await?;
@@ -74,14 +80,15 @@ impl Ahead<'_> {
             }
         }
         if !dry && left == 0 {
-            let put = folded_ahead::put(self.pool, self.context, self.version).await;
+            let put = folded_ahead::put(&mut *self.connection, self.context, self.version).await;
             put.map_err(|error| self.failure(error.into()))?;
         }
         Ok(folded)
     }
 
-    async fn page(&self, after: &str) -> Result<Vec<(String, i64)>, Failure> {
-        let page = stream::long(self.pool, self.context, self.version, (after, IN_BATCH_MAX, PAGE)).await;
+    async fn page(&mut self, after: &str) -> Result<Vec<(String, i64)>, Failure> {
+        let limits = (after, IN_BATCH_MAX, PAGE);
+        let page = stream::long(&mut *self.connection, self.context, self.version, limits).await;
         page.map_err(|error| self.failure(error.into()))
     }
 

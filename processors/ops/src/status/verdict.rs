@@ -35,14 +35,18 @@ impl Report {
     /// # Errors
     /// [`Failure::Behind`], which names the groups.
     pub fn within(&self, most: Duration) -> Result<(), Failure> {
-        let late = |lag: &&Lag| lag.records > 0 && lag.seconds.is_some_and(|age| age > most.as_secs_f64());
+        let late = |lag: &&Lag| lag.records > 0 && lag.seconds.is_none_or(|age| age > most.as_secs_f64());
         let lags = self.kafka.iter().flat_map(|kafka| &kafka.lags).filter(late);
-        let mut late: BTreeMap<&str, f64> = BTreeMap::new();
+        // Not known, if any is not.
+        let mut late: BTreeMap<&str, Option<f64>> = BTreeMap::new();
         for lag in lags {
-            let age = late.entry(&lag.group).or_default();
-            *age = age.max(lag.seconds.unwrap_or_default());
+            let age = late.entry(&lag.group).or_insert(Some(0.0));
+            *age = age.zip(lag.seconds).map(|(age, seconds)| age.max(seconds));
         }
-        let line = |(group, age): (&&str, &f64)| format!("{group} is {age:.1} s behind");
+        let line = |(group, age): (&&str, &Option<f64>)| match age {
+            Some(age) => format!("{group} is {age:.1} s behind"),
+            None => format!("{group}: how far it is behind is not known"),
+        };
         let lines: Vec<String> = late.iter().map(line).collect();
         if lines.is_empty() { Ok(()) } else { Err(Failure::Behind(lines.join("\n"))) }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::Utc;
 use millrace_domain::Effect;
 use millrace_domain::effects::payment::{Answer, Payment, Request};
-use millrace_engine::effects;
+use millrace_engine::effects::{self, CallError};
 use millrace_store::effect::{self, Made};
 use millrace_store::outbox;
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use super::report::Compared;
 use super::what::What;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::keys;
 use crate::postgres::Database;
 use crate::providers::Providers;
 
@@ -25,6 +24,8 @@ pub(super) const VIEW: &str = "payments";
 /// Payments that are asked for, at most, and events of each.
 const PAYMENTS_MAX: i64 = 100;
 const EVENTS_MAX: i64 = 100;
+const NEWEST: &str =
+    "SELECT order_id FROM payments WHERE customer_id = $1 ORDER BY requested_at DESC, order_id DESC LIMIT $2";
 
 /// A call with its answer as it was kept.
 struct Answered {
@@ -43,17 +44,17 @@ pub(super) async fn of_customer(
     customer_id: &str,
 ) -> Result<Option<(Compared, Vec<Finding>)>, Failure> {
     let Some(provider) = Providers::new(config)?.of::<Payment>() else { return Ok(None) };
-    let payments = keys::of_customer(&read.pool, (VIEW, "order_id"), customer_id, PAYMENTS_MAX).await;
+    let payments: sqlx::Result<Vec<String>> =
+        sqlx::query_scalar(NEWEST).bind(customer_id).bind(PAYMENTS_MAX).fetch_all(&read.pool).await;
     let payments = payments.map_err(|error| read.failure(error))?;
     let (mut asked, mut findings) = (0_i64, Vec::new());
     for order_id in &payments {
         for call in answered(config, write, order_id, provider.key_window()).await? {
             asked += 1;
-            let said = provider.ask(call.key, &call.request).await;
-            let said = said.map_err(|error| {
+            let said = told(provider.ask(call.key, &call.request).await).map_err(|error| {
                 Failure::refused(format!("the payment provider does not tell about {}: {error}", call.key))
             })?;
-            findings.extend(finding(order_id, call, said));
+            findings.extend(finding(order_id, call, &said));
         }
     }
     let compared = Compared { name: "provider".to_owned(), events: 0, rows: Some(asked), documents: None };
@@ -95,14 +96,37 @@ fn kept(key: Uuid, request: &str, answer: &str) -> Option<Answered> {
     Some(Answered { key, request, answer })
 }
 
-fn finding(order_id: &str, Answered { key, answer, .. }: Answered, said: Option<Answer>) -> Option<Finding> {
-    let same = said.as_ref() == Some(&answer);
-    let shown = |answer: Option<Answer>| match answer {
-        None => json!("nothing"),
-        Some(Answer::Done { reference }) => json!(reference),
-        Some(Answer::Declined { code, .. }) => json!(code),
-    };
-    let [found, expected]: [Value; 2] = [Some(answer), said].map(shown);
+/// What the provider's record of a call says.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Answer(Answer),
+    /// That it is about something else than was asked for.
+    Other(String),
+    Nothing,
+}
+
+fn told(said: Result<Option<Answer>, CallError>) -> Result<Told, CallError> {
+    match said {
+        Ok(Some(answer)) => Ok(Told::Answer(answer)),
+        Ok(None) => Ok(Told::Nothing),
+        Err(CallError::Contradicts(reason)) => Ok(Told::Other(reason.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is compared: the reference, or the code for which it was declined. The words for it may change.
+fn shown(told: &Told) -> Value {
+    match told {
+        Told::Answer(Answer::Done { reference }) => json!(reference),
+        Told::Answer(Answer::Declined { code, .. }) => json!({ "declined": code }),
+        Told::Other(reason) => json!(reason),
+        Told::Nothing => json!("nothing"),
+    }
+}
+
+fn finding(order_id: &str, Answered { key, answer, .. }: Answered, said: &Told) -> Option<Finding> {
+    let (found, expected) = (shown(&Told::Answer(answer)), shown(said));
+    let same = found == expected;
     let field = Field { field: key.to_string(), found, expected, difference: None };
     (!same).then(|| Finding {
         what: What::Provider,
@@ -122,10 +146,15 @@ mod tests {
         let request = Request::Release { authorisation: "a".to_owned(), order_id: "10248".to_owned() };
         let done = |reference: &str| Answer::Done { reference: reference.to_owned() };
         let call = || Answered { key: Uuid::nil(), request: request.clone(), answer: done("p-1") };
-        assert_eq!(finding("10248", call(), Some(done("p-1"))), None);
-        let unknown = finding("10248", call(), None).expect("a finding");
+        let said = |reference| told(Ok(Some(done(reference)))).expect("an answer");
+        assert_eq!(finding("10248", call(), &said("p-1")), None);
+        let unknown = finding("10248", call(), &told(Ok(None)).expect("an answer")).expect("a finding");
         assert_eq!((unknown.what, &unknown.fields[0].expected), (What::Provider, &json!("nothing")));
-        let other = finding("10248", call(), Some(done("p-2"))).expect("a finding");
+        let contradicts = told(Err(CallError::Contradicts("200 OK is about 71".into()))).expect("an answer");
+        let other = finding("10248", call(), &contradicts).expect("a finding");
+        assert_eq!(other.fields[0].expected, json!("200 OK is about 71"));
+        assert!(told(Err(CallError::Unknown("no answer".into()))).is_err(), "nothing is known then");
+        let other = finding("10248", call(), &said("p-2")).expect("a finding");
         assert_eq!((&other.fields[0].found, &other.fields[0].expected), (&json!("p-1"), &json!("p-2")));
     }
 }

@@ -17,6 +17,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The number of further findings that are not listed.
     pub more: i64,
+    /// Those of them that are rows or documents.
+    #[serde(skip)]
+    pub more_of_views: i64,
     /// The number of repairs.
     pub repaired: usize,
     /// What could not be repaired, since Postgres or Elasticsearch refuses it, with the reason.
@@ -45,6 +48,7 @@ impl Report {
         let Rows { count, events, more, findings, .. } = rows;
         self.compared.push(Compared { name: name.to_owned(), events, rows: Some(count), documents });
         self.more += more;
+        self.more_of_views += more;
         self.findings.extend(findings);
     }
 
@@ -80,7 +84,7 @@ impl Report {
         let compared: i64 = self.compared.iter().map(numbers).sum();
         let of_views = |finding: &&Finding| matches!(finding.what, What::Row | What::Fold | What::Document);
         let listed = i64::try_from(self.findings.iter().filter(of_views).count()).unwrap_or(i64::MAX);
-        percent(listed.saturating_add(self.more), compared)
+        percent(listed.saturating_add(self.more_of_views), compared)
     }
 
     /// Whether nothing has the key.
@@ -108,7 +112,16 @@ mod tests {
         let report =
             Report { compared: vec![compared(150, Some(150)), compared(100, None)], ..Report::default() };
         assert_eq!((report.wrong_percent(), Report::default().wrong_percent()), (0.0, 0.0));
-        assert_eq!(Report { more: 5, ..report }.wrong_percent(), 1.25);
+        let of = |what| Finding {
+            what,
+            name: "orders".to_owned(),
+            key: "1".to_owned(),
+            versions: [None, None],
+            fields: Vec::new(),
+        };
+        let findings = vec![of(What::Event), of(What::Row)];
+        let report = Report { findings, more: 7, more_of_views: 4, ..report };
+        assert_eq!(report.wrong_percent(), 1.25, "what topics lack is no row");
         assert_eq!((percent(1, 3), percent(7, 0)), (33.33, 100.0));
     }
 }

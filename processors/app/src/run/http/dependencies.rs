@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use millrace_engine::database::Pool;
 use millrace_ops::config::Config;
+use millrace_ops::failure::Failure;
 use millrace_ops::reached::{self, Elasticsearch, Kafka};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -133,7 +134,9 @@ impl Dependencies {
                 let answer = client.answers(&config);
                 (client, answer)
             });
-            let Ok((again, answer)) = asked.await else { return };
+            let (again, answer) = asked.await.unwrap_or_else(|error| {
+                (Kafka::default(), Err(Failure::refused("it cannot be asked").caused_by(error)))
+            });
             client = again;
             self.answered("Kafka", answer.map_err(|error| error.to_string()));
             tokio::time::sleep(ASKED_EVERY).await;

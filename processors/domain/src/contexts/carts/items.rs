@@ -89,7 +89,7 @@ fn check_offer(cart: &Cart, product: &ProductPublic, product_id: &str) -> Checke
     let (id, wanted, offered) = (rules::quoted(product_id), &cart.currency, &product.currency);
     if product.discontinued {
         let message = format!(
-            "product_id {id} was discontinued: choose another product, or send it again when it is back on sale"
+            "product_id {id} was discontinued: choose another product, or send a new command when it is back on sale"
         );
         return Err(catalog::refusals::PRODUCT_DISCONTINUED.because(message));
     }

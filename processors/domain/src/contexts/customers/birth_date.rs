@@ -1,5 +1,7 @@
 //! The decision about a customer's date of birth.
 
+use std::ops::RangeInclusive;
+
 use chrono::{Datelike, NaiveDate};
 use millrace_schemas::customers::{CustomerBirthDateSet, SetCustomerBirthDate};
 
@@ -8,7 +10,8 @@ use crate::emit;
 use crate::rules::{self, Checked, Text};
 
 const REASON: Text = Text::new("reason", rules::refusals::REASON_INVALID, 1, 500);
-const FIRST_YEAR: i32 = 1900;
+/// Later ones are written with a sign, which Postgres does not read.
+const YEARS: RangeInclusive<i32> = 1900..=9999;
 const FORMAT: &str = "%Y-%m-%d";
 
 /// Sets the date, or removes it. The same date again is accepted without an event, whatever it was asked for.
@@ -24,12 +27,12 @@ pub(super) fn set(customer: &Customer, command: &SetCustomerBirthDate) -> Decisi
 
 /// Whether it has passed is not checked: a decision does not know today.
 fn check(birth_date: &str) -> Checked {
-    let date = NaiveDate::parse_from_str(birth_date, FORMAT).ok().filter(|date| date.year() >= FIRST_YEAR);
+    let date = NaiveDate::parse_from_str(birth_date, FORMAT).ok().filter(|date| YEARS.contains(&date.year()));
     // The parser takes shorter numbers and signs, too.
     if date.is_some_and(|date| date.format(FORMAT).to_string() == birth_date) {
         return Ok(());
     }
     let date = rules::quoted(birth_date);
-    let way_out = format!("send a date since {FIRST_YEAR} such as 1985-02-28, or null");
+    let way_out = format!("send a date since {} such as 1985-02-28, or null", YEARS.start());
     Err(refusals::BIRTH_DATE_INVALID.because(format!("birth_date is {date}: {way_out}")))
 }

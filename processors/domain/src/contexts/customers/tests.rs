@@ -8,6 +8,7 @@ use millrace_schemas::customers::{
 };
 use proptest::prelude::*;
 
+use super::addresses::{ADDRESSES_MAX, Addresses};
 use super::preferences::PREFERENCES_MAX;
 use super::tags::TAGS_MAX;
 use super::*;
@@ -424,7 +425,16 @@ fn a_date_of_birth_is_set_and_removed_with_a_reason() {
     let past = || given::<Customers>([registered(), birth_date_set(Some("1985-02-28"))]);
     past().when(born(Some("1985-02-28"))).then([]);
     past().when(born(None)).then([birth_date_set(None)]);
-    for malformed in ["", "1985-02-29", "1985-2-28", "28.02.1985", "1899-12-31", "+1985-02-8"] {
+    for malformed in [
+        "",
+        "1985-02-29",
+        "1985-2-28",
+        "28.02.1985",
+        "1899-12-31",
+        "+1985-02-8",
+        "+10000-01-01",
+        "10000-01-01",
+    ] {
         past().when(born(Some(malformed))).then_rejected("birth-date-invalid");
     }
     let unexplained = SetCustomerBirthDate { reason: " ".into(), ..born(None) };
@@ -478,6 +488,13 @@ fn any_command() -> impl Strategy<Value = Command> {
         (any_text(), any::<Option<String>>())
             .prop_map(|(name, value)| prefer(&name, value.as_deref()).into()),
         (any::<i8>(), 0..9_i64).prop_map(|(score, micros)| assess(score.into(), micros).into()),
+        ("[a-c]", any::<bool>()).prop_map(|(id, is_default)| SetCustomerAddress {
+            is_default,
+            ..address(&id)
+        }
+        .into()),
+        "[a-c]".prop_map(|id| remove_address(&id).into()),
+        prop::option::of("\\+?[0-9]{4,5}-[01][0-9]-[0-3][0-9]").prop_map(|date| born(date.as_deref()).into()),
     ]
 }
 
@@ -491,6 +508,10 @@ proptest! {
             prop_assert!(state.tags.iter().all(|tag| tags::check(tag).is_ok()) && state.tags.len() <= TAGS_MAX);
             prop_assert!(state.preferences.len() <= PREFERENCES_MAX);
             prop_assert!(state.risk.is_none_or(|risk| (0..=100).contains(&risk.score)));
+            let Addresses { by_id, default } = &state.addresses;
+            prop_assert!(by_id.len() <= ADDRESSES_MAX && default.is_none() == by_id.is_empty());
+            prop_assert!(default.iter().all(|id| by_id.contains_key(id)));
+            prop_assert!(state.birth_date.iter().all(|date| date.len() == "1985-02-28".len()));
         }
     }
 }

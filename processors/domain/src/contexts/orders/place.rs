@@ -56,7 +56,8 @@ fn ship_to(customer: &CustomerPublic, command: &PlaceOrder) -> Result<Option<Ord
 
 fn no_address(address_id: &str) -> Rejection {
     let id = rules::quoted(address_id);
-    let way_out = "send SetCustomerAddress first, correct the id, or send null";
+    let way_out =
+        "send SetCustomerAddress, await its receipt and send a new command; or correct the id, or send null";
     refusals::ADDRESS_UNKNOWN.because(format!("ship_to {id} is no address of the customer: {way_out}"))
 }
 

@@ -426,12 +426,13 @@ prop_compose! {
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
-    (any_order(), 0..6).prop_map(|(command, kind)| {
+    (any_order(), 0..7).prop_map(|(command, kind)| {
         let PlaceOrder { order_id, customer_id: reason, placed_at: shipped_at, .. } = command.clone();
         match kind {
             0 => ConfirmOrder { order_id }.into(),
             1 => ShipOrder { order_id, shipped_at, ..ship() }.into(),
             2 => CancelOrder { order_id, reason }.into(),
+            3 => DeliverOrder { order_id, delivered_at: shipped_at }.into(),
             _ => command.into(),
         }
     })
@@ -445,6 +446,7 @@ proptest! {
         for order in past([]).after(commands).states().values() {
             prop_assert!(!order.lines.is_empty());
             prop_assert_eq!(order.total, order.lines.iter().map(|line| line.amount).sum::<i64>());
+            prop_assert!(!order.delivered || order.status == Status::Shipped);
             prop_assert!(order.total >= 0 && order.lines.iter().all(|line| line.quantity > 0));
         }
     }

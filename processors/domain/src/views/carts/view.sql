@@ -3,7 +3,7 @@ SELECT cart_id, customer_id, currency, status, total, short, order_id, created_a
 FROM {table}
 WHERE version > 0;
 
--- What is available and what was discontinued is advice: the order decides, when it is placed.
+-- What is available and what is out of sale is advice: the order decides, when it is placed.
 CREATE OR REPLACE VIEW {schema}.cart_lines AS
 SELECT c.cart_id, c.customer_id, c.status, c.currency,
        line.product_id, line.product_name, line.quantity, line.unit_price, line.amount, line.short,

@@ -33,7 +33,7 @@ pub struct ProductRow {
     pub price: Option<i64>,
     /// ISO 4217 code.
     pub currency: Option<String>,
-    /// Whether it was taken out of sale.
+    /// Whether it is out of sale.
     pub discontinued: bool,
     /// Units in the warehouse, reserved or not.
     pub on_hand: i64,
