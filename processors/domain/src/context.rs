@@ -1,6 +1,8 @@
 //! The interface of a context: what its author implements, and what the engine guarantees.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use millrace_schemas::Message;
 use serde::Serialize;
@@ -31,7 +33,7 @@ pub trait Context: Send + Sync + 'static {
     /// The events of this context.
     type Event: Message;
     /// The public state: what other contexts can read of a stream, such as a customer's name.
-    type Public: std::fmt::Debug;
+    type Public: Clone + Send + Sync + std::fmt::Debug + 'static;
 
     /// Every stream of this context that the decision reads or writes, each once. One decision may span several:
     /// it is atomic.
@@ -110,13 +112,31 @@ impl<S> IntoIterator for Streams<S> {
 /// The public states of the streams of other contexts that a command refers to. Another context may change its
 /// streams while this one decides: a rule on what may change answers as of now, and its refusal says what to do first.
 #[derive(Debug, Default, Clone)]
-pub struct References(HashMap<Reference, String>);
+pub struct References(HashMap<Reference, Referenced>);
+
+/// A referenced stream: its state as JSON, and its public state once a command has asked for it. Many commands of a batch may refer to
+/// one stream, whose state may be large.
+#[derive(Debug, Clone)]
+struct Referenced {
+    state: String,
+    /// A `C::Public`; `None` when the state cannot be read.
+    public: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Referenced {
+    fn public<C: Context>(&self) -> Option<C::Public> {
+        let read = || -> Option<Arc<dyn Any + Send + Sync>> {
+            let state = serde_json::from_str::<C::State>(&self.state).ok()?;
+            Some(Arc::new(C::public(&state)))
+        };
+        self.public.get_or_init(read).as_ref()?.downcast_ref::<C::Public>().cloned()
+    }
+}
 
 impl References {
     /// The public state of the stream `id` of the context `C`; `None` when the command did not refer to it.
     pub fn get<C: Context>(&self, id: &str) -> Option<C::Public> {
-        let state = self.0.get(&Reference::to::<C>(id))?;
-        serde_json::from_str::<C::State>(state).ok().map(|state| C::public(&state))
+        self.0.get(&Reference::to::<C>(id))?.public::<C>()
     }
 
     /// The public state of the stream `id` of the context `C`, which the decision needs. `missing` and `field` say how a
@@ -146,7 +166,7 @@ impl References {
 
     /// Adds the stored state (JSON) of a referenced stream.
     pub fn insert(&mut self, reference: Reference, state: String) {
-        self.0.insert(reference, state);
+        self.0.insert(reference, Referenced { state, public: OnceLock::new() });
     }
 }
 
