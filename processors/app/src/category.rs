@@ -7,6 +7,7 @@ use millrace_ops::categories::{self, Renaming};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
+use millrace_ops::send::Sent;
 
 use crate::output::Format;
 use crate::progress::Terminal;
@@ -47,6 +48,9 @@ pub struct Options {
 pub async fn category(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
     let Action::Rename(Options { from, to, timeout }) = action;
     let renaming = Renaming { from: from.clone(), to: to.clone(), timeout: timeout.0 };
-    let sent = categories::rename(config, &renaming, Arc::new(Terminal::default())).await?;
-    send::tell(format, &sent)
+    let (terminal, mut sent) = (Arc::new(Terminal::default()), Sent::default());
+    let renamed = categories::rename(config, &renaming, terminal, &mut sent).await;
+    // Pages before the one that failed were sent.
+    let told = if renamed.is_ok() || sent.delivered > 0 { send::tell(format, &sent) } else { Ok(()) };
+    renamed.and(told)
 }

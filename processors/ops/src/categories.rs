@@ -29,7 +29,8 @@ pub struct Renaming {
     pub timeout: Duration,
 }
 
-/// Sends `RecategoriseProduct` for each product that the view `products` has in the category, and waits for the outcomes.
+/// Sends `RecategoriseProduct` for each product that the view `products` has in the category, and waits for the outcomes; `sent` has what
+/// was sent, also after an error.
 ///
 /// # Errors
 /// [`Failure::NotFound`] when no product is in the category; as [`send::send`].
@@ -37,20 +38,22 @@ pub async fn rename(
     config: &Config,
     renaming: &Renaming,
     listener: Arc<dyn Listener>,
-) -> Result<Sent, Failure> {
+    sent: &mut Sent,
+) -> Result<(), Failure> {
     let read = Database::of(config, Side::Read)?;
     let request = send::Request { source: send::SOURCE.to_owned(), wait: Some(renaming.timeout) };
-    let (mut sent, mut after) = (Sent::default(), String::new());
+    let mut after = String::new();
     loop {
         let products = page(&read, &renaming.from, &after).await?;
         let Some(last) = products.last() else { break };
         after.clone_from(last);
         let commands = Cursor::new(commands(&products, &renaming.to));
-        sent = sent.and(send::send(config, &request, commands, listener.clone()).await?);
+        let page = send::send(config, &request, commands, listener.clone()).await?;
+        *sent = std::mem::take(sent).and(page);
     }
     match after.as_str() {
         "" => Err(Failure::NotFound(format!("no product is in the category `{}`", renaming.from))),
-        _ => Ok(sent),
+        _ => Ok(()),
     }
 }
 

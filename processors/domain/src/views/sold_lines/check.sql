@@ -2,7 +2,7 @@
 SELECT sold.stream || '-' || place AS line_id,
        sold.stream AS order_id,
        sold.data ->> 'customer_id' AS customer_id,
-       coalesce(cancelled.data, sold.data) ->> 'country' AS country,
+       sold.data ->> 'country' AS country,
        (sold.data ->> 'placed_at')::timestamptz AS placed_at,
        line ->> 'category' AS category,
        line ->> 'product_id' AS product_id,

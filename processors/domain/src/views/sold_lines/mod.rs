@@ -63,10 +63,7 @@ impl View for SoldLineView {
     fn evolve(row: SoldLineRow, key: &str, recorded: &Recorded) -> SoldLineRow {
         match &recorded.event {
             Event::Orders(Orders::OrderConfirmed(event)) => sold(key, event).unwrap_or(row),
-            // One of version 2 was counted without a country, and is taken back without it.
-            Event::Orders(Orders::OrderCancelled(event)) => {
-                SoldLineRow { cancelled: true, country: event.country.clone(), ..row }
-            }
+            Event::Orders(Orders::OrderCancelled(_)) => SoldLineRow { cancelled: true, ..row },
             _ => row,
         }
     }
