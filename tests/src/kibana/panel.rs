@@ -152,9 +152,14 @@ fn bucket(column: &Value, columns: &[(&str, &Value)]) -> Value {
     match text(&column["operationType"]) {
         "terms" => terms(column, columns),
         "date_histogram" => {
-            assert_eq!(column["params"]["interval"], "auto", "other intervals are not known");
-            // Kibana chooses one that suits the time that is shown, and asks for it by name.
-            json!({"date_histogram": {"field": column["sourceField"], "calendar_interval": "1M", "min_doc_count": 1}})
+            // For `auto` Kibana chooses one that suits the time that is shown, and asks for it by name.
+            let interval = match text(&column["params"]["interval"]) {
+                "auto" => "1M",
+                known @ ("1d" | "1M") => known,
+                other => panic!("the interval {other} is not known"),
+            };
+            let field = &column["sourceField"];
+            json!({"date_histogram": {"field": field, "calendar_interval": interval, "min_doc_count": 1}})
         }
         "filters" => {
             let filters = list(&column["params"]["filters"]).iter();
