@@ -64,13 +64,21 @@ pub const WRITE: &[Index] = &[
     DEAD_LETTERS,
     LETTERS_IN_TIME,
     LETTERS_SETTLED,
+    LETTERS_COPIED,
     AUDIT_SUBJECT,
     AUDIT_IN_TIME,
 ];
 
 /// Those of the read side, without the views' own.
-pub const READ: &[Index] =
-    &[LETTERS_OF_GROUP, DEAD_LETTERS, LETTERS_IN_TIME, LETTERS_SETTLED, AUDIT_SUBJECT, AUDIT_IN_TIME];
+pub const READ: &[Index] = &[
+    LETTERS_OF_GROUP,
+    DEAD_LETTERS,
+    LETTERS_IN_TIME,
+    LETTERS_SETTLED,
+    LETTERS_COPIED,
+    AUDIT_SUBJECT,
+    AUDIT_IN_TIME,
+];
 
 const LETTERS_OF_GROUP: Index = Index {
     name: "dead_letter_place",
@@ -88,6 +96,12 @@ const LETTERS_SETTLED: Index = Index {
     name: "dead_letter_settled",
     table: "dead_letter",
     on: "(coalesce(settled_at, failed_at)) WHERE status <> 'dead'",
+};
+/// The first copy on a dead letter topic that is still named.
+const LETTERS_COPIED: Index = Index {
+    name: "dead_letter_copy",
+    table: "dead_letter",
+    on: "(topic, grp, copy_partition, copy_offset) WHERE copy_offset IS NOT NULL",
 };
 const AUDIT_SUBJECT: Index = Index { name: "audit_subject", table: "audit", on: "(subject)" };
 const AUDIT_IN_TIME: Index = Index { name: "audit_at", table: "audit", on: "(at)" };

@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use millrace_store::dead_letter;
+use millrace_store::dead_letter::{self, CopiesOf};
 use millrace_store::names::dead_letter_topic;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka::{self, Partition, Reader, admin, admin_options};
+use crate::kafka::{self, Reader, admin, admin_options};
 use crate::layout;
 use crate::postgres::Database;
 
-/// The offsets below which copies go.
-type Bounds = BTreeMap<Partition, i64>;
+/// Copies that are old enough to go.
+struct Old {
+    of: CopiesOf,
+    /// The first one, and the one behind the last.
+    first: i64,
+    end: i64,
+}
 
 /// Deletes the copies below the first one that a letter of this side still names, and that are older than `before`: a copy is on the
 /// topic for a moment before its letter is committed. Returns how many there were.
@@ -27,59 +32,51 @@ pub(super) async fn remove(
     database: &Database,
     before: DateTime<Utc>,
 ) -> Result<i64, Failure> {
-    let named = dead_letter::first_copies(&database.pool).await.map_err(|error| database.failure(error))?;
-    let of = |(topic, group, partition, offset): (String, String, _, _)| {
-        ((dead_letter_topic(&topic, &group), partition), offset)
-    };
-    let named: Bounds = named.into_iter().map(of).collect();
-    let topics = topics(config, database);
-    let (bounds, copies) = tokio::task::block_in_place(|| bounds(config, topics, &named, before))?;
-    delete(config, bounds).await?;
-    Ok(copies)
-}
-
-/// The dead letter topics of a side's groups.
-fn topics(config: &Config, database: &Database) -> Vec<String> {
-    let groups = layout::groups(config).into_iter().filter(|group| group.side == database.side);
-    let of = |group: layout::Group| {
-        group.topics.into_iter().map(move |topic| dead_letter_topic(&topic, &group.id))
-    };
-    groups.flat_map(of).collect()
-}
-
-/// The bounds of partitions that have copies below them, and how many these are.
-fn bounds(
-    config: &Config,
-    topics: Vec<String>,
-    named: &Bounds,
-    before: DateTime<Utc>,
-) -> Result<(Bounds, i64), Failure> {
-    let reader = Reader::new(&config.kafka)?;
-    let ends = reader.ends_of_topics(topics)?;
-    let some: Vec<Partition> =
-        ends.iter().filter(|(_, (first, end))| first < end).map(|(partition, _)| partition.clone()).collect();
-    let since = reader.first_since(&some, before)?;
-    let (mut bounds, mut copies) = (Bounds::new(), 0);
-    for partition in some {
-        let Some((first, end)) = ends.get(&partition) else { continue };
-        let bound =
-            [named.get(&partition), since.get(&partition)].into_iter().flatten().fold(*end, |a, b| a.min(*b));
-        if bound > *first {
-            copies += bound - first;
-            bounds.insert(partition, bound);
-        }
+    let mut old = tokio::task::block_in_place(|| old(config, groups(config, database), before))?;
+    let asked: Vec<&CopiesOf> = old.iter().map(|old| &old.of).collect();
+    let named = dead_letter::first_copies(&database.pool, &asked).await;
+    let named: BTreeMap<CopiesOf, i64> =
+        named.map_err(|error| database.failure(error))?.into_iter().collect();
+    for Old { of, end, .. } in &mut old {
+        *end = named.get(of).map_or(*end, |first| (*end).min(*first));
     }
-    Ok((bounds, copies))
+    old.retain(|old| old.first < old.end);
+    delete(config, &old).await?;
+    Ok(old.iter().map(|old| old.end - old.first).sum())
 }
 
-async fn delete(config: &Config, bounds: Bounds) -> Result<(), Failure> {
-    if bounds.is_empty() {
+/// The topics and groups of a side.
+fn groups(config: &Config, database: &Database) -> Vec<(String, String)> {
+    let groups = layout::groups(config).into_iter().filter(|group| group.side == database.side);
+    groups.flat_map(|group| group.topics.into_iter().map(move |topic| (topic, group.id.clone()))).collect()
+}
+
+fn old(config: &Config, groups: Vec<(String, String)>, before: DateTime<Utc>) -> Result<Vec<Old>, Failure> {
+    let reader = Reader::new(&config.kafka)?;
+    let by_topic: BTreeMap<String, (String, String)> = groups
+        .into_iter()
+        .map(|(topic, group)| (dead_letter_topic(&topic, &group), (topic, group)))
+        .collect();
+    let mut ends = reader.ends_of_topics(by_topic.keys().cloned())?;
+    ends.retain(|_, (first, end)| first < end);
+    let since = reader.first_since(&ends.keys().cloned().collect::<Vec<_>>(), before)?;
+    let old = ends.into_iter().filter_map(|(place, (first, end))| {
+        let (topic, group) = by_topic.get(&place.0)?.clone();
+        let end = since.get(&place).map_or(end, |since| end.min(*since));
+        Some(Old { of: CopiesOf { topic, group, partition: place.1 }, first, end })
+    });
+    Ok(old.filter(|old| old.first < old.end).collect())
+}
+
+async fn delete(config: &Config, old: &[Old]) -> Result<(), Failure> {
+    if old.is_empty() {
         return Ok(());
     }
     let fail = |error: KafkaError| kafka::failure(&config.kafka, &error);
-    let mut list = TopicPartitionList::with_capacity(bounds.len());
-    for ((topic, partition), bound) in &bounds {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*bound)).map_err(fail)?;
+    let mut list = TopicPartitionList::with_capacity(old.len());
+    for Old { of: CopiesOf { topic, group, partition }, end, .. } in old {
+        let topic = dead_letter_topic(topic, group);
+        list.add_partition_offset(&topic, *partition, Offset::Offset(*end)).map_err(fail)?;
     }
     let deleted = admin(&config.kafka)?.delete_records(&list, &admin_options()).await.map_err(fail)?;
     deleted.elements().iter().try_for_each(|one| one.error()).map_err(fail)

@@ -145,27 +145,35 @@ impl<'a> Pruner<'a> {
             self.pace.took(gone).await;
         }
         match kind {
-            Kind::DeadLetters => copies_go(self.config, &database, before).await,
+            Kind::DeadLetters => self.copies_go(&database, before).await,
             _ => Ok(()),
         }
     }
-}
 
-/// Copies of dead letters go with their rows, also those that an earlier run has left.
-async fn copies_go(config: &Config, database: &Database, before: DateTime<Utc>) -> Result<(), Failure> {
-    let copies = copies::remove(config, database, before).await?;
-    if copies > 0 {
-        tracing::info!(side = ?database.side, copies, "copies of dead letters that were removed are deleted from their topics");
+    /// Copies of dead letters go with their rows, also those that an earlier run has left. Since transactions have a timeout, the letters of
+    /// all older copies are committed.
+    async fn copies_go(&self, database: &Database, before: DateTime<Utc>) -> Result<(), Failure> {
+        let now = command::clock(&self.write.pool).await.map_err(|error| self.write.failure(error))?;
+        let open = TimeDelta::from_std(self.config.postgres.transaction_timeout).unwrap_or(TimeDelta::MAX);
+        let before = now.checked_sub_signed(open).map_or(DateTime::<Utc>::MIN_UTC, |open| open.min(before));
+        let copies = copies::remove(self.config, database, before).await?;
+        if copies > 0 {
+            let side = database.side;
+            tracing::info!(
+                ?side,
+                copies,
+                "copies of dead letters that were removed are deleted from their topics"
+            );
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The time before which rows of a kind are too old; `None` for ever. Since transactions have a timeout, all older rows of the
-/// outbox are committed, and those of older copies of dead letters.
+/// outbox are committed.
 fn before(now: DateTime<Utc>, kind: Kind, config: &Config) -> Option<DateTime<Utc>> {
     let kept = kind.kept(&config.retention)?;
-    let committed = matches!(kind, Kind::Outbox | Kind::DeadLetters);
-    let least = if committed { config.postgres.transaction_timeout } else { kept };
+    let least = if kind == Kind::Outbox { config.postgres.transaction_timeout } else { kept };
     now.checked_sub_signed(TimeDelta::from_std(kept.max(least)).ok()?)
 }
 

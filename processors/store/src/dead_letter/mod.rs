@@ -12,7 +12,7 @@ pub use letters::{
     Column, Filter, First, Letter, counts, discarded_events, distinct, fitting, letters_of, one,
 };
 pub(crate) use prune::STATEMENTS as STATEMENTS_OF_PRUNE;
-pub use prune::{Gone, first_copies, prunable, prune};
+pub use prune::{CopiesOf, Gone, first_copies, prunable, prune};
 
 use crate::columns::bind_columns;
 use crate::consumer_offset::Partition;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::Place;
+use crate::columns::bind_columns;
 use crate::prune::{Aged, Batch, reached};
 use crate::statements::statements;
 use crate::timestamp::Nearest;
@@ -30,8 +31,11 @@ statements! {
              SELECT l.ctid ", prunable!(), " AND coalesce(l.settled_at, l.failed_at) >= coalesce($3::timestamptz, '-infinity')
              ORDER BY coalesce(l.settled_at, l.failed_at) LIMIT $4 FOR UPDATE OF l SKIP LOCKED))
          RETURNING grp, topic, partition, \"offset\", status, coalesce(settled_at, failed_at)");
-    FIRST_COPIES = "SELECT topic, grp, copy_partition, min(copy_offset) FROM dead_letter
-         WHERE copy_partition IS NOT NULL AND copy_offset IS NOT NULL GROUP BY topic, grp, copy_partition";
+    FIRST_COPIES = "SELECT asked.topic, asked.grp, asked.partition, first.copy_offset
+         FROM UNNEST($1::text[], $2::text[], $3::int[]) AS asked(topic, grp, partition) CROSS JOIN LATERAL (
+             SELECT copy_offset FROM dead_letter
+             WHERE topic = asked.topic AND grp = asked.grp AND copy_partition = asked.partition AND copy_offset IS NOT NULL
+             ORDER BY copy_offset LIMIT 1) AS first";
 }
 
 /// The number and age of the dead letters that retention would remove. `ledger`: on the write side, where a discarded letter is
@@ -47,13 +51,29 @@ pub async fn prunable(
     sqlx::query_as(PRUNABLE).bind(before).bind(ledger).fetch_one(executor).await.map(Aged::of)
 }
 
-/// The first copy on each partition of dead letter topics that a letter names: topic and group of the letters, the partition and the
-/// offset of the copy.
+/// Copies of dead letters on one partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CopiesOf {
+    /// The topic of the letters.
+    pub topic: String,
+    /// The group of the letters.
+    pub group: String,
+    /// The partition of the copies on the dead letter topic of both.
+    pub partition: i32,
+}
+
+/// The offset of the first copy that a letter names, for those of these partitions of which a letter names one.
 ///
 /// # Errors
 /// The database's.
-pub async fn first_copies(executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, String, i32, i64)>> {
-    sqlx::query_as(FIRST_COPIES).fetch_all(executor).await
+pub async fn first_copies(
+    executor: impl PgExecutor<'_>,
+    asked: &[&CopiesOf],
+) -> sqlx::Result<Vec<(CopiesOf, i64)>> {
+    let first = bind_columns!(sqlx::query_as(FIRST_COPIES), asked, of => of.topic.as_str(), of.group.as_str(), of.partition);
+    let first: Vec<(String, String, i32, i64)> = first.fetch_all(executor).await?;
+    let of = |(topic, group, partition, offset)| (CopiesOf { topic, group, partition }, offset);
+    Ok(first.into_iter().map(of).collect())
 }
 
 /// A removed dead letter.
