@@ -124,6 +124,10 @@ impl<'c> Reader<'c> {
         partitions: &[Partition],
         time: DateTime<Utc>,
     ) -> Result<BTreeMap<Partition, i64>, Failure> {
+        // Nothing is asked about none: librdkafka refuses that.
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let fail = |error: KafkaError| failure(self.config, &error);
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for (topic, partition) in partitions {
