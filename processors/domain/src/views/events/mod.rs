@@ -42,6 +42,8 @@ impl Log for EventLog {
     const CONTEXTS: &'static [&'static str] = millrace_schemas::CONTEXTS;
     const MAPPING: &'static str = include_str!("mapping.json");
     const FOLD: u32 = 2;
+    /// Release 1 leaves out fields that it does not know.
+    const CHANGED: &'static [&'static str] = &["data"];
     type Document = EventDocument;
 
     fn document(event: &Recorded, fields: Value) -> EventDocument {
