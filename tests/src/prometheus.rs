@@ -47,7 +47,7 @@ fn example(name: &str) -> String {
 }
 
 impl Alerts {
-    /// Tells nobody of what it fires.
+    /// Without an Alertmanager.
     pub async fn of(workshop: Workshop, instance: &Instance, process: &Process) -> Self {
         Self::telling(workshop, instance, process, None).await
     }

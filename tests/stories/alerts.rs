@@ -106,7 +106,7 @@ async fn a_row_is_corrupted(shop: &Shop, process: &Process, alerts: &Alerts) {
 
 async fn the_slot_keeps_wal_and_is_dropped(shop: &Shop, alerts: &Alerts) {
     stops(&connector(&shop.instance)).await;
-    // What is rolled back is written and carried to nobody: Connect works for all stories.
+    // What is rolled back is written and not carried: Connect works for all stories.
     let mut transaction = shop.instance.write.begin().await.expect("a transaction");
     sqlx::query(WAL).execute(&mut *transaction).await.expect("WAL");
     transaction.rollback().await.expect("its end");

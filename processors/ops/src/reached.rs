@@ -1,5 +1,6 @@
 //! Whether the components answer: one small question for each, which costs them hardly anything.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use elasticsearch::cluster::ClusterHealthParts;
@@ -13,8 +14,8 @@ use crate::failure::{Failure, Service};
 use crate::http::Http;
 use crate::{kafka, layout};
 
-/// How long each may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long each may take when it is asked again and again.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const SILENT: &str = "it does not answer within 2 s";
 
 /// The client of Elasticsearch, which is made once: it loads the certificates that TLS trusts.
@@ -35,9 +36,7 @@ impl Elasticsearch {
         let asked = client.send(|client| async move {
             client.cluster().health(ClusterHealthParts::None).local(true).send().await
         });
-        let answer = timeout(ANSWER_WITHIN, asked).await;
-        let silent = |_| Failure::unreachable(Service::Elasticsearch, &config.elasticsearch.url, SILENT);
-        answer.map_err(silent)??.success().map(drop)
+        in_time(Service::Elasticsearch, &config.elasticsearch.url, asked).await?.success().map(drop)
     }
 }
 
@@ -47,11 +46,11 @@ impl Elasticsearch {
 pub struct Kafka(Option<BaseConsumer>);
 
 impl Kafka {
-    /// Asks for the partitions of one topic of the instance. Blocks, at most for two seconds.
+    /// Asks for the partitions of one topic of the instance. Blocks, at most for about `within`.
     ///
     /// # Errors
     /// [`Failure::Unreachable`]; [`Failure::Usage`] when there can be no client.
-    pub fn answers(&mut self, config: &Config) -> Result<(), Failure> {
+    pub fn answers(&mut self, config: &Config, within: Duration) -> Result<(), Failure> {
         let client = match self.0.take() {
             Some(client) => client,
             None => kafka::groupless(&config.kafka)?,
@@ -61,7 +60,7 @@ impl Kafka {
         while client.poll(Duration::ZERO).is_some() {}
         // Of all topics the answer could be large.
         let Some(topic) = layout::topics(config).into_iter().next() else { return Ok(()) };
-        let asked = client.fetch_metadata(Some(&topic.name), ANSWER_WITHIN);
+        let asked = client.fetch_metadata(Some(&topic.name), within);
         asked.map(drop).map_err(|error| kafka::failure(&config.kafka, &error))
     }
 }
@@ -72,9 +71,8 @@ impl Kafka {
 /// [`Failure::Unreachable`]; [`Failure::Usage`] when there can be no client.
 pub async fn registry(config: &Config) -> Result<(), Failure> {
     let registry = Http::registry(&config.registry)?;
-    let answer = timeout(ANSWER_WITHIN, registry.send(Method::GET, &["schemas", "types"], None)).await;
-    let silent = |_| Failure::unreachable(Service::Registry, &config.registry.url, SILENT);
-    answer.map_err(silent)??.success().map(drop)
+    let asked = registry.send(Method::GET, &["schemas", "types"], None);
+    in_time(Service::Registry, &config.registry.url, asked).await?.success().map(drop)
 }
 
 /// Asks Connect for its version.
@@ -83,7 +81,15 @@ pub async fn registry(config: &Config) -> Result<(), Failure> {
 /// [`Failure::Unreachable`]; [`Failure::Usage`] when there can be no client.
 pub async fn connect(config: &Config) -> Result<(), Failure> {
     let connect = Http::connect(&config.connect)?;
-    let answer = timeout(ANSWER_WITHIN, connect.send(Method::GET, &[], None)).await;
-    let silent = |_| Failure::unreachable(Service::Connect, &config.connect.url, SILENT);
-    answer.map_err(silent)??.success().map(drop)
+    let asked = connect.send(Method::GET, &[], None);
+    in_time(Service::Connect, &config.connect.url, asked).await?.success().map(drop)
+}
+
+async fn in_time<T>(
+    service: Service,
+    address: impl Display,
+    asked: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let answer = timeout(ANSWER_WITHIN, asked).await;
+    answer.map_err(|_| Failure::unreachable(service, address, SILENT))?
 }

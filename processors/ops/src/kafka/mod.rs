@@ -11,7 +11,7 @@ use millrace_engine::{KafkaSettings, client};
 use millrace_kafka::offsets;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset};
 
@@ -23,8 +23,6 @@ use crate::failure::{Failure, Service};
 
 /// How long a request may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the first request may take.
-const REACHED_WITHIN: Duration = Duration::from_secs(4);
 /// librdkafka requires a group id; it is not used, since nothing is subscribed or committed.
 const NO_GROUP: &str = "millrace-operator";
 
@@ -93,21 +91,6 @@ pub struct Position {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-}
-
-/// Awaits the answer to a first request, about a topic or all of them, for a shorter time than further ones: without it none of them
-/// would be answered.
-///
-/// # Errors
-/// [`Failure::Unreachable`]; [`Failure::Usage`] when a property is refused.
-pub async fn reach(config: &Kafka, topic: Option<String>) -> Result<(), Failure> {
-    let client = groupless_config(config);
-    let asked = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = client.create()?;
-        consumer.fetch_metadata(topic.as_deref(), REACHED_WITHIN).map(|_| ())
-    });
-    let answer = asked.await.unwrap_or(Err(KafkaError::Canceled));
-    answer.map_err(|error| failure(config, &error))
 }
 
 /// The retention of topics in seconds; topics that keep records for ever, or whose configuration cannot be read, are left out.

@@ -12,12 +12,13 @@ pub(crate) mod under_way;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::kafka;
 use crate::layout::{self, Side};
 use crate::postgres::Database;
+use crate::reached;
 
 pub use caught_up::wait;
 pub use databases::{Blocked, DeadLetters, Facts, Held, Slot, Stand, Unfit};
@@ -27,6 +28,9 @@ pub use report::{Report, bytes, missing_connector, missing_slot, shown_connector
 pub use resets::Wish;
 pub use services::{Index, Process, Subjects};
 pub use under_way::UnderWay;
+
+/// How long the first request to Kafka may take: without its answer no other one would be answered.
+const REACHED_WITHIN: Duration = Duration::from_secs(4);
 
 /// Queries everything. A part that does not answer has its error.
 ///
@@ -96,8 +100,11 @@ async fn settings_of_kafka(
     write: &Database,
     read: &Database,
 ) -> (Result<Vec<Wish>, Failure>, Result<BTreeMap<String, f64>, Failure>) {
-    let topic = layout::topics(config).into_iter().next().map(|topic| topic.name);
-    match kafka::reach(&config.kafka, topic).await {
+    let asked = config.clone();
+    let asked =
+        tokio::task::spawn_blocking(move || reached::Kafka::default().answers(&asked, REACHED_WITHIN));
+    let panicked = |error| Err(Failure::refused("Kafka cannot be asked").caused_by(error));
+    match asked.await.unwrap_or_else(panicked) {
         Err(away) => (Err(away.clone()), Err(away)),
         Ok(()) => {
             let (resets, kept) = tokio::join!(resets::look(config, write, read), lag::retentions(config));

@@ -131,7 +131,7 @@ impl Dependencies {
         loop {
             let config = config.clone();
             let asked = tokio::task::spawn_blocking(move || {
-                let answer = client.answers(&config);
+                let answer = client.answers(&config, reached::ANSWER_WITHIN);
                 (client, answer)
             });
             let (again, answer) = asked.await.unwrap_or_else(|error| {
