@@ -66,7 +66,8 @@ impl Member {
             reach: i64::MAX,
             permit: None,
         };
-        let assigned = Assigned { worker: Some(worker), mark, position: watched, mirrored: -1, sought, stop };
+        let (worker, mirrored, next, shared) = (Some(worker), -1, sought, None);
+        let assigned = Assigned { worker, mark, position: watched, mirrored, sought, next, shared, stop };
         self.assigned.insert(partition, assigned);
     }
 
