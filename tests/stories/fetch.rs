@@ -17,7 +17,7 @@ const CUSTOMERS: &str = "SELECT count(*) FROM customers";
 async fn a_record_is_fetched_once_for_all_groups_and_one_that_falls_behind_delays_no_other() {
     let _turn = beside_others().await;
     let instance = instance_with("fetch", &[("processing.buffer", "\"1MiB\"")]).await;
-    let process = instance.start();
+    let mut process = instance.start();
     let sent = AtomicUsize::new(0);
     until_shared(&instance, &process, &sent).await;
     each_record_is_fetched_once(&instance, &process, &sent).await;
@@ -63,12 +63,16 @@ async fn each_record_is_fetched_once(instance: &Instance, process: &Process, sen
 
 /// The records of the topics of customers.
 fn written(instance: &Instance) -> i64 {
-    let topics = ["cmd", "evt"].map(|kind| format!("{}.{kind}.customers.v1", instance.namespace));
+    let topics = ["cmd", "evt"].map(|kind| format!("{}.{kind}.customers.v1", instance.name));
     topics.iter().flat_map(|topic| instance.kafka.ends(topic).into_values()).sum()
 }
 
 /// Its group fills its buffer, leaves the shared fetch, and comes back.
-async fn a_view_that_is_held_back_delays_no_other(instance: &Instance, process: &Process, sent: &AtomicUsize) {
+async fn a_view_that_is_held_back_delays_no_other(
+    instance: &Instance,
+    process: &Process,
+    sent: &AtomicUsize,
+) {
     let before = fetched(process).await.expect("metrics");
     let events = instance.documents("events").await.len();
     let mut foreign = instance.read.begin().await.expect("a transaction");
