@@ -33,7 +33,8 @@ impl Member {
         for claim in claims {
             self.start(claim);
         }
-        let assigned = self.consumer.incremental_assign(&list);
+        // A partition that was paused when it was given back is paused still (librdkafka keeps the mark of the application).
+        let assigned = self.consumer.incremental_assign(&list).and_then(|()| self.consumer.resume(&list));
         if let Err(error) = &assigned {
             tracing::error!(%error, "partitions not assigned");
         }
