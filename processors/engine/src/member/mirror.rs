@@ -12,9 +12,10 @@ impl Member {
     pub(super) fn read_to(&self) -> Vec<(Partition, i64)> {
         let mut read = self.read_to_shared();
         // Records that wait for room were read, but no worker has them.
-        let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
+        if !self.waiting.is_empty() || self.all_are_shared() {
             return read;
-        };
+        }
+        let Ok(positions) = self.consumer.position() else { return read };
         let elements = positions.elements();
         let own = elements.iter().filter_map(|element| match element.offset() {
             Offset::Offset(offset) => Some(((element.topic().into(), element.partition()), offset)),

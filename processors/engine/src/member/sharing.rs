@@ -47,11 +47,21 @@ impl Reading {
     }
 }
 
+impl Assigned {
+    fn is_shared(&self) -> bool {
+        self.shared.as_ref().is_some_and(|reading| reading.taken_over)
+    }
+}
+
 impl Member {
     /// Whether the shared client fetches a partition, and the own one does not.
     pub(super) fn is_shared(&self, partition: &Partition) -> bool {
-        let reading = self.assigned.get(partition).and_then(|assigned| assigned.shared.as_ref());
-        reading.is_some_and(|reading| reading.taken_over)
+        self.assigned.get(partition).is_some_and(Assigned::is_shared)
+    }
+
+    /// Whether the own client fetches nothing.
+    pub(super) fn all_are_shared(&self) -> bool {
+        self.assigned.values().all(Assigned::is_shared)
     }
 
     /// Whether the shared client delivers this record, which the own one has fetched.
@@ -75,7 +85,7 @@ impl Member {
 
     /// Asks the shared client for the partitions at whose end the own client is, and pauses those that it may take over.
     pub(super) fn share_fetch(&mut self) {
-        if self.paused || self.looking || !self.waiting.is_empty() {
+        if self.paused || self.looking || !self.waiting.is_empty() || self.all_are_shared() {
             return;
         }
         let nexts = self.nexts();
