@@ -29,6 +29,7 @@ mod duplicates;
 mod evolve;
 mod faults;
 mod fence;
+mod fetch;
 mod freshness;
 mod fulfilment;
 mod garbage;

@@ -12,7 +12,7 @@ use millrace_engine::database::{Pool, worker_pool};
 use millrace_engine::supervision::Watch;
 use millrace_engine::{
     Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Reason, Record,
-    Registry, Role, WorkError,
+    Registry, Role, SharedFetch, WorkError,
 };
 use millrace_schemas::{Event, Kind};
 use millrace_store::Group;
@@ -80,6 +80,7 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch
         batch_max: BATCH_MAX,
         retry_delays: RETRY_DELAYS.into(),
         buffers,
+        fetch: SharedFetch::new(&kafka, group),
         linger: Duration::ZERO,
         joint: None,
     };

@@ -72,6 +72,8 @@ pub mod mechanism {
     pub const KEY_ORDER: &str = "key-order";
     /// A wake-up copy that does not match its key's row is dropped.
     pub const STALE_COPY: &str = "stale-copy";
+    /// A group goes on where the shared fetch has ended for it.
+    pub const FETCH_END: &str = "fetch-end";
     /// Partitions that are added to a topic are held.
     pub const GROWTH_HOLD: &str = "growth-hold";
     /// The applied offset moves beyond offsets without a record.

@@ -8,6 +8,7 @@ mod consumer;
 mod held;
 mod mirror;
 mod receiving;
+mod sharing;
 mod unfetchable;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{Buffers, Room};
 use crate::client::{self, KafkaSettings};
 use crate::elastic::Elastic;
+use crate::fetch::{Arrival, SharedFetch};
 use crate::linger::Linger;
 use crate::offsets::Claim;
 use crate::producer::Producer;
@@ -42,6 +44,7 @@ use batches::Batches;
 use claims::Claimant;
 use consumer::GroupConsumer;
 use receiving::{Trouble, room_for};
+use sharing::Reading;
 
 /// How long the buffer may be full before fetching is paused. The paused client is still polled and stays a member in an outage.
 const FULL_BEFORE_PAUSE: Duration = Duration::from_secs(1);
@@ -59,6 +62,8 @@ pub struct GroupSettings {
     pub retry_delays: Arc<[Duration]>,
     /// The buffers of the process, shared by all of its groups.
     pub buffers: Buffers,
+    /// The shared fetch of the process.
+    pub fetch: SharedFetch,
     /// The least time between the begins of two batches, unless joint ones have their own.
     pub linger: Duration,
     /// The joint batches that the group takes part in, if any. All topics of such a group have one role.
@@ -82,6 +87,10 @@ struct Assigned {
     mirrored: i64,
     /// The offset of the client's last seek.
     sought: i64,
+    /// The next record that is taken has this offset or a later one.
+    next: i64,
+    /// The reading by the shared client, once the member has asked for it.
+    shared: Option<Reading>,
     stop: CancellationToken,
 }
 
@@ -122,6 +131,9 @@ pub struct Member {
     looking: bool,
     /// Whether an error was logged since the last message.
     error_logged: bool,
+    /// What the shared client tells: each record has its room.
+    arrivals_shared: mpsc::UnboundedReceiver<Arrival>,
+    sender_shared: mpsc::UnboundedSender<Arrival>,
 }
 
 impl Member {
@@ -140,6 +152,7 @@ impl Member {
         watch: Watch,
     ) -> Result<Self, KafkaError> {
         let (sender, rebalances) = mpsc::unbounded_channel();
+        let (sender_shared, arrivals_shared) = mpsc::unbounded_channel();
         let config = client::consumer(kafka, group);
         let consumer = GroupConsumer::new(&config, sender)?;
         let lanes = lanes(roles, &settings, &producer);
@@ -169,6 +182,8 @@ impl Member {
             held: BTreeSet::new(),
             looking: false,
             error_logged: false,
+            arrivals_shared,
+            sender_shared,
         })
     }
 
@@ -223,8 +238,10 @@ impl Member {
                 }
                 Some(done) = self.batches.next() => self.batch_ended(done),
                 () = tokio::time::sleep_until(long_at.unwrap_or(pause_at)), if !asks && long_at.is_some() && self.arrivals.ready() > 0 => {}
+                Some(arrival) = self.arrivals_shared.recv() => if !self.arrived_shared(arrival) { break self.join_again(&stop) },
                 _ = mirror.tick() => {
                     self.watch.turns();
+                    self.share_fetch();
                     self.pass_over_read();
                     self.recover_fenced();
                     self.mirror(CommitMode::Async);

@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use configs::{Setting, set};
 pub use headers::{Header, Headers, header_text, headers, owned_headers};
 pub use unfetchable::{Unfetchable, is_unfetchable, next_offset, unfetchable};
-pub use watermarks::{Watermarks, offsets, watermarks};
+pub use watermarks::{Watermarks, fetched_end, offsets, watermarks};
 
 /// librdkafka's own timeout ends a request; how much longer this code waits for its answer.
 const GRACE: Duration = Duration::from_secs(1);

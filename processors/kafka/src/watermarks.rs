@@ -1,11 +1,15 @@
 //! First and last offsets of many partitions, in one request to each broker.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::time::Duration;
 
+use rdkafka::bindings as sys;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 /// By topic and partition: the first offset, and the one after the last record that the consumer may read (the last stable
@@ -50,6 +54,23 @@ pub fn offsets<C: ConsumerContext>(
     }
     let found = consumer.offsets_for_times(asked, within)?;
     Ok(found.elements().iter().filter_map(offset).collect())
+}
+
+/// The offset after the last record of a partition, as of the client's latest fetch; `None` before the first. Asks nobody.
+pub fn fetched_end<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
+    let topic = CString::new(topic).ok()?;
+    let (mut first, mut end) = (0, 0);
+    // SAFETY: the client outlives the call, the topic's name is copied, and both numbers are written.
+    let answer = unsafe {
+        sys::rd_kafka_get_watermark_offsets(
+            client.native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &mut first,
+            &mut end,
+        )
+    };
+    (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && end >= 0).then_some(end)
 }
 
 fn offset(found: &TopicPartitionListElem<'_>) -> Option<((String, i32), i64)> {

@@ -17,7 +17,8 @@ use millrace_engine::sagas::{self, Process, SagaRole};
 use millrace_engine::supervision::Watch;
 use millrace_engine::views::{self, LogRole, RowRole, TallyRole};
 use millrace_engine::{
-    Buffers, Copier, Elastic, GroupSettings, Joint, KafkaSettings, Member, Producer, Registry, Role, database,
+    Buffers, Copier, Elastic, GroupSettings, Joint, KafkaSettings, Member, Producer, Registry, Role,
+    SharedFetch, database,
 };
 use millrace_schemas::Kind;
 use millrace_store::Group;
@@ -34,6 +35,8 @@ use crate::providers::Providers;
 /// The roles of one group, by topic.
 type ByTopic = HashMap<String, Arc<dyn Role>>;
 
+/// What the clients of the shared fetch are called after: librdkafka requires a group id.
+const FETCH: &str = "fetch";
 /// The property for how much librdkafka prefetches.
 const FETCHED_AHEAD: &str = "queued.max.messages.kbytes";
 /// The prefetch of the commands' client, which reads all contexts; the clients of views have a quarter of it.
@@ -45,6 +48,7 @@ pub struct Roles {
     /// The contexts that each view reads.
     contexts: HashMap<&'static str, Vec<&'static str>>,
     buffers: Buffers,
+    fetch: SharedFetch,
     commands: commands::Shared,
     sagas: sagas::Shared,
     effects: effects::Shared,
@@ -124,11 +128,13 @@ impl Roles {
         let elastic = elastic.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
+        let fetch = SharedFetch::new(&kafka, &config.namespace.group(FETCH));
         let (config, linger) = (config.clone(), config.processing.linger);
         Ok(Self {
             config,
             contexts,
             buffers,
+            fetch,
             joint_views: Joint::new(views.pool.clone(), "read", linger),
             joint_reactors: Joint::new(commands.pool.clone(), "write", linger),
             commands,
@@ -154,7 +160,8 @@ impl Roles {
         let batch_max = if name == COMMANDS { commands_batch_max } else { events_batch_max };
         let retry_delays = config.retries.of(name).into();
         let (buffers, joint) = (self.buffers.clone(), self.joint(name));
-        let settings = GroupSettings { batch_max, buffers, retry_delays, linger, joint };
+        let fetch = self.fetch.clone();
+        let settings = GroupSettings { batch_max, buffers, fetch, retry_delays, linger, joint };
         let roles = self.of(name, generation);
         let kafka = self.kafka.clone();
         let kafka = if name == COMMANDS { kafka.or(FETCHED_AHEAD, COMMANDS_AHEAD_KB) } else { kafka };

@@ -33,7 +33,8 @@ impl Member {
         for claim in claims {
             self.start(claim);
         }
-        let assigned = self.consumer.incremental_assign(&list);
+        // A partition that was paused when it was given back is paused still (librdkafka keeps the mark of the application).
+        let assigned = self.consumer.incremental_assign(&list).and_then(|()| self.consumer.resume(&list));
         if let Err(error) = &assigned {
             tracing::error!(%error, "partitions not assigned");
         }
@@ -66,7 +67,8 @@ impl Member {
             reach: i64::MAX,
             permit: None,
         };
-        let assigned = Assigned { worker: Some(worker), mark, position: watched, mirrored: -1, sought, stop };
+        let (worker, mirrored, next, shared) = (Some(worker), -1, sought, None);
+        let assigned = Assigned { worker, mark, position: watched, mirrored, sought, next, shared, stop };
         self.assigned.insert(partition, assigned);
     }
 

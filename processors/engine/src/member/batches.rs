@@ -116,10 +116,13 @@ impl Member {
         Some(Share { worker, records })
     }
 
-    /// Delivers a record to its partition. A record of a partition that was given back is dropped: the next owner reads it.
+    /// Delivers a record to its partition, unless it was delivered before. A record of a partition that was given back is dropped:
+    /// the next owner reads it.
     pub(super) fn deliver(&mut self, record: Record) {
         let partition = (record.topic.clone(), record.partition);
-        if self.assigned.contains_key(&partition) {
+        let Some(assigned) = self.assigned.get_mut(&partition) else { return };
+        if record.offset >= assigned.next {
+            assigned.next = record.offset + 1;
             self.arrivals_on(&partition).add(&partition, record);
             self.wake_up();
         }

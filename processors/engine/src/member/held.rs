@@ -29,15 +29,15 @@ pub(super) fn place(claim: &Claim) -> Partition {
     (claim.topic.as_str().into(), claim.partition)
 }
 
-/// A list without the partitions that are held.
-pub(super) fn without(list: &TopicPartitionList, held: &BTreeSet<Partition>) -> TopicPartitionList {
+/// The partitions of a list that are chosen.
+pub(super) fn only(list: &TopicPartitionList, chosen: impl Fn(&Partition) -> bool) -> TopicPartitionList {
     let of = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
         (element.topic().into(), element.partition())
     };
-    listed(list.elements().into_iter().map(of).filter(|partition| !held.contains(partition)))
+    listed(list.elements().into_iter().map(of).filter(chosen))
 }
 
-fn listed(partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList {
+pub(super) fn listed(partitions: impl IntoIterator<Item = Partition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (topic, partition) in partitions {
         list.add_partition(&topic, partition);
@@ -141,7 +141,7 @@ impl Member {
         }
     }
 
-    fn report(&self, changed: KafkaResult<()>) {
+    pub(super) fn report(&self, changed: KafkaResult<()>) {
         if let Err(error) = changed {
             tracing::warn!(group = self.name(), %error, "held partitions not paused or resumed");
         }

@@ -7,19 +7,22 @@ use super::{Member, Partition};
 use crate::offsets::Claim;
 
 impl Member {
-    /// The next offsets of the client. It skips transaction markers and records of aborted transactions, beyond which no record
+    /// The next offsets of the clients. They skip transaction markers and records of aborted transactions, beyond which no record
     /// moves the applied offset.
     pub(super) fn read_to(&self) -> Vec<(Partition, i64)> {
+        let mut read = self.read_to_shared();
         // Records that wait for room were read, but no worker has them.
-        let Some(positions) = self.consumer.position().ok().filter(|_| self.waiting.is_empty()) else {
-            return Vec::new();
-        };
+        if !self.waiting.is_empty() || self.all_are_shared() {
+            return read;
+        }
+        let Ok(positions) = self.consumer.position() else { return read };
         let elements = positions.elements();
-        let read = elements.iter().filter_map(|element| match element.offset() {
+        let own = elements.iter().filter_map(|element| match element.offset() {
             Offset::Offset(offset) => Some(((element.topic().into(), element.partition()), offset)),
             _ => None,
         });
-        read.collect()
+        read.extend(own.filter(|(partition, _)| !self.is_shared(partition)));
+        read
     }
 
     /// Commits the applied offsets to Kafka, for its tools only: the offsets in Postgres are authoritative.

@@ -9,10 +9,11 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::time::Instant;
 
-use super::{GroupConsumer, Member, held};
+use super::{GroupConsumer, Member, Partition, held};
 use crate::buffer::{Permit, Room};
 use crate::error::Fault;
 use crate::failpoints;
+use crate::metrics;
 use crate::record::Record;
 use crate::supervision;
 
@@ -82,11 +83,15 @@ impl Member {
         let Some(topic) = self.topics.get(message.topic()).cloned() else { return };
         let record = detached(message, topic);
         failpoints::poison(failpoints::POISON_MEMBER, &record);
+        metrics::FETCHED.with_label_values(&["group"]).inc();
         self.route(record);
     }
 
-    /// Delivers a record to its partition, or lets it wait for room in the buffer.
+    /// Delivers a record to its partition, or lets it wait for room in the buffer; drops one that the shared client delivers.
     pub(super) fn route(&mut self, mut record: Record) {
+        if self.is_delivered_by_shared(&record) {
+            return;
+        }
         let bytes = record.room_needed();
         record.room = if self.waiting.is_empty() { self.room.try_take(bytes) } else { None };
         if record.room.is_some() {
@@ -119,8 +124,9 @@ impl Member {
     }
 
     fn fetching(&self, change: impl Fn(&GroupConsumer, &TopicPartitionList) -> KafkaResult<()>) -> bool {
-        let not_held = self.consumer.assignment().map(|all| held::without(&all, &self.held));
-        let outcome = not_held.and_then(|list| change(&self.consumer, &list));
+        let is_fetched = |partition: &Partition| !self.held.contains(partition) && !self.is_shared(partition);
+        let fetched = self.consumer.assignment().map(|all| held::only(&all, is_fetched));
+        let outcome = fetched.and_then(|list| change(&self.consumer, &list));
         outcome.inspect_err(|error| tracing::warn!(%error, "fetching not paused or resumed")).is_ok()
     }
 }

@@ -46,14 +46,14 @@ impl Member {
         look(self.config.clone(), nexts.collect())
     }
 
-    /// The next offset of each fetched partition.
-    fn nexts(&self) -> HashMap<Partition, i64> {
+    /// The next offset of each partition that the member's own client fetches.
+    pub(super) fn nexts(&self) -> HashMap<Partition, i64> {
         let positions = self.consumer.position().unwrap_or_default();
         let next = |(partition, assigned): (&Partition, &Assigned)| {
             let next = millrace_kafka::next_offset(&positions, &partition.0, partition.1, assigned.sought);
             (partition.clone(), next)
         };
-        self.assigned.iter().map(next).collect()
+        self.assigned.iter().filter(|(partition, _)| !self.is_shared(partition)).map(next).collect()
     }
 
     /// Seeks beyond the unfetchable records, unless their partition has moved since.

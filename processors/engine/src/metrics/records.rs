@@ -15,6 +15,15 @@ metric!(
     RECORDS: IntCounterVec = register_int_counter_vec("millrace_records_applied_total", "Records applied", GROUP)
 );
 metric!(
+    /// Records that were fetched from Kafka, by client: that of a `group`, or the one that is `shared` by all groups of the process
+    /// that have caught up.
+    ///
+    /// High: `group` rises all the time: a group does not catch up, or falls out of the shared fetch because its buffer is full
+    /// (`processing.buffer`); `millrace_lag_records` names it.
+    FETCHED: IntCounterVec =
+        register_int_counter_vec("millrace_records_fetched_total", "Records fetched from Kafka", &["client"])
+);
+metric!(
     /// Records that had been applied before and were skipped.
     ///
     /// High: It rises for a while after a crash or a reset of a group. If it rises all the time, a producer sends

@@ -1,0 +1,245 @@
+//! The task of a shared client: it fetches the partitions that members ask for, and ends all readings when the client is in trouble.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer as _, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::Request;
+use super::readers::Fetched;
+use crate::failpoints;
+use crate::metrics;
+use crate::record::Record;
+use crate::supervision::caught;
+
+/// How often offsets without a record are looked for.
+const POSITIONS_EVERY: Duration = Duration::from_secs(1);
+/// How many records are received before requests are handled.
+const RECEIVED_AT_ONCE: usize = 500;
+
+/// The members' clients report the same errors.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the shared client reports an error");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+type Consumer = StreamConsumer<Quiet>;
+
+pub(super) struct Client {
+    config: ClientConfig,
+    requests: UnboundedReceiver<Request>,
+    /// Connects with the first request.
+    consumer: Option<Arc<Consumer>>,
+    fetched: HashMap<Arc<str>, HashMap<i32, Fetched>>,
+    positions: Interval,
+}
+
+/// A partition that is fetched from now on, from an offset; or no longer.
+enum Change {
+    Add(Arc<str>, i32, i64),
+    Remove(Arc<str>, i32),
+}
+
+impl Client {
+    pub(super) fn new(config: ClientConfig, requests: UnboundedReceiver<Request>) -> Self {
+        let mut positions = interval(POSITIONS_EVERY);
+        positions.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { config, requests, consumer: None, fetched: HashMap::new(), positions }
+    }
+
+    /// Works until nobody can ask any more. After a panic every member reads on its own.
+    pub(super) async fn run(mut self, name: &'static str) {
+        loop {
+            match caught(name, self.step()).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => self.end_all(),
+            }
+        }
+    }
+
+    /// Handles what comes next; false when nobody can ask any more.
+    async fn step(&mut self) -> bool {
+        let consumer = self.consumer.clone();
+        tokio::select! {
+            request = self.requests.recv() => match request {
+                Some(request) => self.handle_all(request),
+                None => return false,
+            },
+            message = received(consumer.as_deref()) => self.receive_all(consumer.as_deref(), message),
+            _ = self.positions.tick(), if consumer.is_some() => self.read_to(),
+        }
+        true
+    }
+
+    fn handle_all(&mut self, first: Request) {
+        let mut changes = Vec::new();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            changes.extend(self.handle(request));
+            next = self.requests.try_recv().ok();
+        }
+        if let Err(error) = self.change(changes) {
+            tracing::warn!(%error, "partitions cannot be fetched together; each group fetches on its own");
+            self.end_all();
+        }
+    }
+
+    fn handle(&mut self, request: Request) -> Option<Change> {
+        match request {
+            Request::Read { topic, partition, reader } => {
+                let partitions = self.fetched.entry(topic.clone()).or_default();
+                let known = partitions.contains_key(&partition);
+                let from = reader.from;
+                let fetched = partitions.entry(partition);
+                fetched.or_insert_with(|| Fetched::new(topic.clone(), partition, from)).begin(reader);
+                (!known).then_some(Change::Add(topic, partition, from))
+            }
+            Request::Leave { topic, partition, id } => {
+                let partitions = self.fetched.get_mut(&topic)?;
+                let fetched = partitions.get_mut(&partition)?;
+                fetched.leave(id);
+                let is_idle = fetched.is_idle();
+                is_idle.then(|| partitions.remove(&partition));
+                is_idle.then_some(Change::Remove(topic, partition))
+            }
+        }
+    }
+
+    /// In their order, since a partition may be removed and added again.
+    fn change(&mut self, changes: Vec<Change>) -> KafkaResult<()> {
+        let consumer = match &self.consumer {
+            Some(consumer) => consumer.clone(),
+            None => self.consumer.insert(Arc::new(self.config.create_with_context(Quiet)?)).clone(),
+        };
+        for alike in changes.chunk_by(|one, next| one.adds() == next.adds()) {
+            let list = listed(alike)?;
+            match alike.first().is_some_and(Change::adds) {
+                true => consumer.incremental_assign(&list)?,
+                false => consumer.incremental_unassign(&list)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_all(&mut self, consumer: Option<&Consumer>, first: KafkaResult<BorrowedMessage<'_>>) {
+        let (mut next, mut left) = (Some(first), RECEIVED_AT_ONCE);
+        while let Some(message) = next.take() {
+            match message {
+                Ok(message) => self.receive(&message),
+                Err(error) => return self.failed(&error),
+            }
+            left -= 1;
+            if left > 0 {
+                next = consumer.and_then(|consumer| consumer.recv().now_or_never());
+            }
+        }
+    }
+
+    fn receive(&mut self, message: &BorrowedMessage<'_>) {
+        let (topic, partition) = (message.topic(), message.partition());
+        let Some((topic, partitions)) = self.fetched.get_key_value(topic) else { return };
+        let topic = topic.clone();
+        if partitions.contains_key(&partition)
+            && let Some(fetched) =
+                self.fetched.get_mut(&topic).and_then(|partitions| partitions.get_mut(&partition))
+        {
+            metrics::FETCHED.with_label_values(&["shared"]).inc();
+            fetched.deliver(message.offset(), || {
+                let record = Record::detach(message, topic.clone());
+                failpoints::poison(failpoints::POISON_DETACH, &record);
+                record
+            });
+        }
+    }
+
+    /// Ends all readings, so that each member finds the trouble with its own client and handles it; unless only connections are
+    /// lost, which the client makes again.
+    fn failed(&mut self, error: &KafkaError) {
+        tracing::debug!(%error, "the shared client reports an error");
+        if !is_of_connection(error) {
+            self.end_all();
+        }
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            self.consumer = None;
+        }
+    }
+
+    fn end_all(&mut self) {
+        let fetched = std::mem::take(&mut self.fetched);
+        fetched.into_values().flat_map(HashMap::into_values).for_each(Fetched::end);
+        if let Some(Err(error)) = self.consumer.as_ref().map(|consumer| consumer.unassign()) {
+            tracing::debug!(%error, "the shared client is made anew");
+            self.consumer = None;
+        }
+    }
+
+    /// Tells the members how far the client has read.
+    fn read_to(&mut self) {
+        let positions =
+            self.consumer.as_ref().and_then(|consumer| consumer.position().ok()).unwrap_or_default();
+        for element in positions.elements() {
+            let partitions = self.fetched.get_mut(element.topic());
+            if let (Some(fetched), Offset::Offset(offset)) =
+                (partitions.and_then(|partitions| partitions.get_mut(&element.partition())), element.offset())
+            {
+                fetched.read_to(offset);
+            }
+        }
+    }
+}
+
+impl Change {
+    fn adds(&self) -> bool {
+        matches!(self, Self::Add(..))
+    }
+}
+
+fn listed(changes: &[Change]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(changes.len());
+    for change in changes {
+        match change {
+            Change::Add(topic, partition, from) => {
+                list.add_partition_offset(topic, *partition, Offset::Offset(*from))?;
+            }
+            Change::Remove(topic, partition) => {
+                list.add_partition(topic, *partition);
+            }
+        }
+    }
+    Ok(list)
+}
+
+/// The next message; never, without a client.
+async fn received(consumer: Option<&Consumer>) -> KafkaResult<BorrowedMessage<'_>> {
+    match consumer {
+        Some(consumer) => consumer.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_of_connection(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+        )
+    )
+}
