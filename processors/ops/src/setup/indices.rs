@@ -12,6 +12,7 @@ use super::steps::{Did, Steps};
 use crate::config::Config;
 use crate::elastic::Client;
 use crate::failure::Failure;
+use crate::index_reader::IndexReader;
 use crate::layout::{self, ReadModel};
 use crate::replay::generations::{Generation, State};
 
@@ -120,6 +121,8 @@ impl Mapped {
         if self.dry {
             return Ok(did);
         }
+        // Readers would find earlier documents after the alias has moved.
+        IndexReader { elastic: &self.elastic, name: index.to_owned() }.refresh().await?;
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
         let actions: Vec<Value> = old.chain([action("add", index)]).collect();
