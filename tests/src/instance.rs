@@ -62,6 +62,8 @@ pub struct Instance {
     pub contexts: Vec<&'static str>,
     /// Views and contexts that they read, but not in an earlier release that works on it.
     pub unread: &'static [(&'static str, &'static str)],
+    /// Views that an earlier release that works on it does not publish.
+    pub unpublished: &'static [&'static str],
 }
 
 /// Another build of Millrace, which works on an instance.
@@ -131,6 +133,7 @@ impl Instance {
             kafka: Reader::default(),
             contexts: contexts(&settings),
             unread: &[],
+            unpublished: &[],
             kit: kit(workshop, name, &settings),
         };
         instance.millrace(&["setup"]).await.expect_success();
@@ -226,6 +229,7 @@ impl Instance {
         let mut views = views::of(&self.contexts);
         for view in &mut views {
             view.contexts.retain(|context| !self.unread.contains(&(view.name, context)));
+            view.index &= !self.unpublished.contains(&view.name);
         }
         views
     }

@@ -1,6 +1,6 @@
 //! Analytics: sums of events agree with orders and stock.
 
-use millrace_tests::load::{Load, product};
+use millrace_tests::load::{Load, command, customer, product};
 use millrace_tests::{Instance, becomes};
 use serde_json::json;
 
@@ -27,6 +27,7 @@ async fn every_way_to_look_at_revenue_adds_up_to_the_orders_that_were_confirmed(
         assert_eq!(revenue(&instance, view).await, expected, "{view}");
     }
     shares_are_parts_of_a_whole(&instance).await;
+    the_longest_id_has_documents_too(&instance).await;
     the_best_customer_comes_first(&instance).await;
 }
 
@@ -59,6 +60,25 @@ async fn shares_are_parts_of_a_whole(instance: &Instance) {
         let whole = whole.expect("shares");
         assert!(!whole.is_empty() && whole.iter().all(|whole| *whole), "{view}: {whole:?}");
     }
+}
+
+/// The id of an order has as many bytes as that of a document; those of its lines have a place besides.
+async fn the_longest_id_has_documents_too(instance: &Instance) {
+    let order_id = "\u{1F375}".repeat(128);
+    let line = |number: usize| json!({"product_id": product(number), "quantity": 2, "unit_price": 50, "discount_bp": 0});
+    let place = json!({
+        "order_id": order_id, "customer_id": customer(0), "placed_at": "2026-01-01T00:00:00Z", "currency": "USD",
+        "lines": [line(0), line(1)], "total": 200,
+    });
+    let confirm = json!({"order_id": order_id});
+    let commands = [command("PlaceOrder", 900, place), command("ConfirmOrder", 900, confirm)];
+    instance.send_and_wait(&commands).await.expect_success();
+    instance.settle().await;
+    let lines = "SELECT count(*) FROM sold_lines WHERE octet_length(order_id) = 512";
+    becomes(&instance.read, lines, 2).await;
+    becomes(&instance.read, "SELECT count(*) FROM dead_letter", 0).await;
+    instance.assert_both_read_models_agree().await;
+    instance.millrace(&["verify"]).await.expect_success();
 }
 
 async fn the_best_customer_comes_first(instance: &Instance) {

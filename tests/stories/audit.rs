@@ -73,7 +73,7 @@ async fn what_was_corrupted_is_found_and_repaired_and_nothing_else_is() {
             "revenue_daily",
             "customer_revenue_daily",
             "customer_purchases",
-            "stock_movements_daily",
+            "stock_movements_daily 10 10",
             "events"
         ]
     );

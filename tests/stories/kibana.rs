@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use millrace_tests::kibana::{Fields, Panel, SavedObject, find, shipped, used_fields};
+use chrono::Utc;
+use millrace_tests::kibana::{Fields, Formula, Panel, SavedObject, find, shipped, used_fields};
 use millrace_tests::load::{Load, add_product, command, customer, order, place, product};
 use millrace_tests::snapshot::{elastic, elastic_with};
 use millrace_tests::{Instance, views};
@@ -108,6 +109,7 @@ async fn elasticsearch_answers_every_panel_of_the_dashboard() {
     for panel in &panels {
         answers(panel).await;
     }
+    stock_turns_over_as_in_sql(&instance, &objects, &panels).await;
 }
 
 /// Orders that are open, shipped and cancelled; payments that were captured, declined and refunded; a product without
@@ -118,11 +120,47 @@ async fn some_of_everything_happens(instance: &Instance) {
     instance.settle().await;
     instance.send(&SMALL.slices(1).concat()).await;
     instance.settle().await;
+    instance.send_and_wait(&shipped_now()).await.expect_success();
     let open = SMALL.orders;
     instance.send(&[place(open, &customer(0), &product(0))]).await;
     instance.settle().await;
     instance.send_and_wait(&payments(instance).await).await.expect_success();
     instance.settle().await;
+}
+
+/// Half of the stock of a product leaves, and a third of another's. Commands without a time happen when they are sent.
+fn shipped_now() -> Vec<String> {
+    let of = |(number, quantity): (usize, i64)| {
+        let (reservation_id, product_id) = (format!("now-{number}"), product(number));
+        let lines = json!([{"product_id": product_id, "quantity": quantity}]);
+        let reserve = json!({"reservation_id": reservation_id, "lines": lines});
+        let ship = json!({"reservation_id": reservation_id, "product_ids": [product_id]});
+        [("ReserveStock", reserve), ("ShipStock", ship)].map(|(name, data)| {
+            json!({"id": format!("{name}-now-{number}"), "source": "stories", "type": name, "data": data})
+                .to_string()
+        })
+    };
+    [(0, 500_000), (1, 333_333)].into_iter().flat_map(of).collect()
+}
+
+/// What the panel computes is what the SQL view says.
+async fn stock_turns_over_as_in_sql(instance: &Instance, objects: &[SavedObject], panels: &[Panel]) {
+    let lens = find(objects, "lens", &format!("{}-stock-turnover", instance.name));
+    let panel = panels.iter().find(|panel| Some(panel.title.as_str()) == lens.attribute("title").as_str());
+    let panel = panel.expect("a panel");
+    let answer = elastic(&format!("{}/_search", panel.index), Some(panel.body.clone())).await;
+    let columns = &lens.attribute("state")["datasourceStates"]["formBased"]["layers"]["data"]["columns"];
+    let now = Utc::now().timestamp_millis() as f64;
+    let sql = "SELECT product_id, days, turnover::float8 FROM stock_turnover WHERE turnover IS NOT NULL";
+    let sql: Vec<(String, i32, f64)> = sqlx::query_as(sql).fetch_all(&instance.read).await.expect("turnover");
+    assert!(sql.iter().filter(|(.., turnover)| *turnover > 0.0).count() >= 6, "two products: {sql:?}");
+    for (product_id, days, turnover) in sql {
+        let buckets = answer["aggregations"]["product"]["buckets"].as_array().expect("buckets");
+        let bucket = buckets.iter().find(|bucket| bucket["key"] == product_id.as_str()).expect("a product");
+        let column = format!("turnover_{days}");
+        let shown = Formula::of(&columns[&column]).value(&column, bucket, now);
+        assert!((shown - turnover).abs() <= 0.00005, "{product_id}, {days} days: {shown} and {turnover}");
+    }
 }
 
 async fn payments(instance: &Instance) -> Vec<String> {

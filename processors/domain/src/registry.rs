@@ -76,7 +76,7 @@ pub fn visit(visitor: &mut impl Visitor) {
     // Its SQL views read those of customers.
     visitor.tally::<CustomerRevenueDaily>();
     visitor.tally::<CustomerPurchases>();
-    visitor.tally::<StockMovementsDaily>();
+    visitor.view::<StockMovementsDaily>();
     // Its SQL views read those of customers.
     visitor.view::<AccountBalanceView>();
     visitor.view::<AccountStatementView>();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{SavedObject, kql, list, repository, text};
+use super::{Formula, SavedObject, kql, list, repository, text};
 
 /// The records of a data view themselves, as Lens names them.
 pub(crate) const RECORDS: &str = "___records___";
@@ -85,6 +85,9 @@ fn used_by_lens(object: &SavedObject) -> Vec<(String, String)> {
         for column in layer["columns"].as_object().expect("columns").values() {
             let field = column["sourceField"].as_str().filter(|field| *field != RECORDS);
             fields.extend(field.map(|field| used(text(&column["operationType"]), field)));
+            if column["operationType"] == "formula" {
+                fields.extend(Formula::of(column).fields().into_iter().map(|(how, field)| used(how, &field)));
+            }
             let filters = column["params"]["filters"].as_array();
             fields.extend(filters.into_iter().flatten().flat_map(|filter| asked(&filter["input"])));
         }

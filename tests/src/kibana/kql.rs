@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::text;
 
-/// One condition: `field: value`, `field > 0` or `field <= 0`, perhaps after `not`.
+/// One condition: `field: value` or a comparison, as `field <= 0`, perhaps after `not`.
 struct Condition {
     not: bool,
     field: String,
@@ -31,11 +31,11 @@ fn conditions(query: &Value) -> Vec<Condition> {
 
 fn condition(words: &str) -> Condition {
     let (not, words) = words.strip_prefix("not ").map_or((false, words), |rest| (true, rest));
-    let known = [(": ", "match"), (" > ", "gt"), (" <= ", "lte")];
+    let known = [(": ", "match"), (" > ", "gt"), (" <= ", "lte"), (" >= ", "gte"), (" < ", "lt")];
     let found = known.into_iter().find_map(|(sign, operator)| Some((words.split_once(sign)?, operator)));
     let ((field, value), operator) = found.unwrap_or_else(|| panic!("`{words}` is not known"));
     for part in [field, value] {
-        let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c));
         assert!(plain && !part.is_empty() && part != "or", "`{words}` is not known");
     }
     Condition { not, field: field.to_owned(), operator, value: value.to_owned() }

@@ -2,6 +2,7 @@
 //! here fails the story.
 
 mod fields;
+mod formula;
 mod kql;
 mod panel;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use fields::{Fields, used_fields};
+pub use formula::Formula;
 pub use panel::Panel;
 
 /// One saved object: a line of the file.

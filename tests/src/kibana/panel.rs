@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::RECORDS;
-use super::{SavedObject, find, kql, layer_reference, list, reference_of_panel, text};
+use super::{Formula, SavedObject, find, kql, layer_reference, list, reference_of_panel, text};
 
 /// A search and its index.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ fn aggregations(columns: &[(&str, &Value)]) -> Option<Value> {
     let (buckets, metrics): (Vec<_>, Vec<_>) =
         columns.iter().copied().partition(|(_, column)| column["isBucketed"] == true);
     let metrics: Map<String, Value> =
-        metrics.iter().filter_map(|(id, column)| Some(((*id).to_owned(), metric(column)?))).collect();
+        metrics.iter().flat_map(|(id, column)| metrics_of(id, column)).collect();
     let innermost = (!metrics.is_empty()).then_some(Value::Object(metrics));
     let all = innermost.clone().unwrap_or(Value::Null);
     buckets.into_iter().rev().fold(innermost, |within, (id, column)| {
@@ -134,6 +134,14 @@ fn aggregations(columns: &[(&str, &Value)]) -> Option<Value> {
         }
         Some(json!({id: aggregation}))
     })
+}
+
+/// The aggregations of a column.
+fn metrics_of(id: &str, column: &Value) -> Map<String, Value> {
+    match text(&column["operationType"]) {
+        "formula" => Formula::of(column).aggregations(id),
+        _ => metric(column).map(|metric| (id.to_owned(), metric)).into_iter().collect(),
+    }
 }
 
 /// The aggregation of a metric; records are counted by Elasticsearch itself.

@@ -197,7 +197,7 @@ async fn rebuild(
     }
 }
 
-/// Swaps back at once, without a comparison. The earlier generation has followed all the time; its lag is printed.
+/// Swaps back without a comparison. The earlier generation has followed all the time; what it still lacks is printed.
 async fn roll_back(
     config: &Config,
     format: Format,
@@ -208,8 +208,7 @@ async fn roll_back(
     let serving = generations.serving()?;
     let nothing = || Failure::refused(format!("there is no generation of {} to roll back to", model.name));
     let to = generations.previous().ok_or_else(nothing)?.generation;
-    let behind = Pair::new(&config.namespace, model, serving, to).position_now(read).await?.behind;
-    cutover::swap(config, read, model, to, None).await?;
+    let behind = cutover::roll_back(config, read, model, (serving, to)).await?;
     let text = format!(
         "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
         model.name

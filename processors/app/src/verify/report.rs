@@ -12,7 +12,7 @@ const SHOWN_MAX: usize = 60;
 
 /// How much was compared, what is wrong, and what was put right.
 pub(super) fn text(report: &Report) -> String {
-    let Report { compared, findings, more, repaired, refused, clocks, .. } = report;
+    let Report { compared, findings, more, repaired, refused, clocks, ledger_left_out, .. } = report;
     let more = if *more > 0 { format!("and {more} more\n") } else { String::new() };
     let end = match (findings.len(), repaired) {
         (0, _) => "all as the outbox has it\n".to_owned(),
@@ -22,7 +22,18 @@ pub(super) fn text(report: &Report) -> String {
     let findings = if findings.is_empty() { String::new() } else { table(findings) };
     let refused: String = refused.iter().map(|refused| format!("not repaired: {refused}\n")).collect();
     let clocks = clocks.as_deref().map_or_else(String::new, of_streams);
-    format!("{}{clocks}{findings}{more}{end}{refused}", counts(compared))
+    let left_out = ledger_left_out.map_or_else(String::new, left_out_of_the_ledger);
+    format!("{}{left_out}{clocks}{findings}{more}{end}{refused}", counts(compared))
+}
+
+/// Nothing when every account was compared.
+fn left_out_of_the_ledger(accounts: i64) -> String {
+    match accounts {
+        0 => String::new(),
+        _ => format!(
+            "accounts not compared with the ledger, as a view is behind or they are too many: {accounts}\n"
+        ),
+    }
 }
 
 /// The number of streams, and a line for each view that lacks events of one.

@@ -23,6 +23,7 @@ pub mod deliveries;
 pub mod events;
 pub mod ledger_balances;
 pub mod orders;
+mod part;
 pub mod payments;
 pub mod products;
 pub mod revenue_daily;

@@ -81,6 +81,7 @@ fn one_of(view: &str, key: &'static str) -> (&'static str, &'static str) {
         "product_id" => "11",
         "segment_id" => "wholesale",
         "subscription_id" => "sub-1",
+        "day_id" => return ("product_id", "11"),
         "entry_id" => return ("customer_id", "ALFKI"),
         _ => panic!("{view}: which {key} do the examples of commands have?"),
     };

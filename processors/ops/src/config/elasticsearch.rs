@@ -31,7 +31,8 @@ pub struct Elasticsearch {
     /// How soon a document can be searched (`refresh_interval`), or `never`. An existing index keeps its own interval.
     #[serde_as(as = "Or<Never>")]
     pub refresh_interval: Option<Duration>,
-    /// Whether the rows of views are also sent to Elasticsearch. Rows that change while this is off are not sent later.
+    /// Whether the rows of views are also sent to Elasticsearch, and compared with it. Rows that change while this is off are not sent
+    /// later.
     pub publish: bool,
 }
 

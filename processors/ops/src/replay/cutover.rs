@@ -55,13 +55,14 @@ pub async fn attempt(config: &Config, read: &Database, model: &ReadModel) -> Res
         Some(table) => compared_rows((config, read), &pair, table, &mut connection).await?,
         None => compared_documents(config, read, &pair, &mut connection).await?,
     };
-    match compared {
-        Some(comparison) => decide(config, read, model, building, &comparison).await,
-        None => {
-            tokio::time::sleep(REST).await;
-            Ok(())
-        }
+    let decided = match compared {
+        Some(comparison) => decide((config, read), &pair, building, &comparison, &mut connection).await?,
+        None => false,
+    };
+    if !decided {
+        tokio::time::sleep(REST).await;
     }
+    Ok(())
 }
 
 fn is_far(position: Position) -> bool {
@@ -154,15 +155,23 @@ async fn caught_up_snapshot<'c>(
     Ok(position.is_caught_up().then_some((snapshot, position)))
 }
 
+/// Whether the generation was swapped or refused; otherwise it was not level with the serving one in time.
 async fn decide(
-    config: &Config,
-    read: &Database,
-    model: &ReadModel,
+    (config, read): (&Config, &Database),
+    pair: &Pair<'_>,
     building: &Generation,
     comparison: &Comparison,
-) -> Result<(), Failure> {
+    connection: &mut PgConnection,
+) -> Result<bool, Failure> {
+    let model = pair.model;
     if comparison.equal() || building.accept_differences {
-        return swap(config, read, model, building.generation, Some(comparison)).await;
+        let is_level = is_level(pair, connection).await.map_err(|error| read.failure(error));
+        let swapped = match is_level {
+            Ok(true) => swap(config, read, model, pair.building, Some(comparison)).await.map(|()| true),
+            other => other,
+        };
+        pair.resume(read).await?;
+        return swapped;
     }
     let written = replay::compared(&read.pool, (model.name, comparison.building), comparison).await;
     written.map_err(|error| read.failure(error))?;
@@ -172,7 +181,39 @@ async fn decide(
         fields = %json!(comparison.fields),
         "not swapped: {comparison}"
     );
-    Ok(())
+    Ok(true)
+}
+
+/// Pauses both generations, and waits a moment until the other one has applied and published what the serving one has: a reader
+/// would see earlier versions after the swap. The pause is not ended.
+async fn is_level(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<bool> {
+    pair.pause(connection).await?;
+    Ok(caught_up_snapshot(pair, connection).await?.is_some())
+}
+
+/// Lets an earlier generation serve again without a comparison, as level with the serving one as a moment makes it. Returns how many
+/// records it is behind.
+///
+/// # Errors
+/// As [`swap`].
+pub async fn roll_back(
+    config: &Config,
+    read: &Database,
+    model: &ReadModel,
+    (serving, to): (i32, i32),
+) -> Result<i64, Failure> {
+    let fail = |error| read.failure(error);
+    let pair = Pair::new(&config.namespace, model, serving, to);
+    let mut connection = read.pool.acquire().await.map_err(fail)?;
+    let is_level = is_level(&pair, &mut connection).await.map_err(fail);
+    let behind = pair.position(&mut connection).await.map(|position| position.behind).map_err(fail);
+    drop(connection);
+    let swapped = match (is_level, behind) {
+        (Ok(_), Ok(behind)) => swap(config, read, model, to, None).await.map(|()| behind),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    };
+    pair.resume(read).await?;
+    swapped
 }
 
 /// Refuses a generation of another shape: its SQL views must be created by a build of that shape.
@@ -194,7 +235,7 @@ fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Resu
 ///
 /// # Errors
 /// [`Failure::Refused`] when the generation does not exist, or readers keep the SQL view locked; nothing is changed then.
-pub async fn swap(
+async fn swap(
     config: &Config,
     read: &Database,
     model: &ReadModel,

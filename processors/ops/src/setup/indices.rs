@@ -2,7 +2,7 @@
 
 use elasticsearch::indices::{
     IndicesCreateParts, IndicesDeleteParts, IndicesGetAliasParts, IndicesGetIndexTemplateParts,
-    IndicesGetMappingParts, IndicesPutIndexTemplateParts, IndicesPutMappingParts,
+    IndicesGetMappingParts, IndicesPutIndexTemplateParts, IndicesPutMappingParts, IndicesRefreshParts,
 };
 use futures::future::try_join_all;
 use serde_json::{Value, json};
@@ -105,6 +105,16 @@ impl Mapped {
         index_of(self, index).await
     }
 
+    /// Readers would find earlier documents after the alias has moved. False when the index does not exist: the generation is of a
+    /// release that does not publish the view.
+    async fn is_refreshed(&self, index: &str) -> Result<bool, Failure> {
+        let index = [index];
+        let refreshed = self.elastic.send(|client| async move {
+            client.indices().refresh(IndicesRefreshParts::Index(&index)).send().await
+        });
+        Ok(refreshed.await?.found()?.is_some())
+    }
+
     /// Points the alias at one index; a change is atomic.
     async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
         let found = self.elastic.send(|client| async move {
@@ -119,6 +129,9 @@ impl Mapped {
         let did = if before.is_empty() { Did::Created } else { Did::Updated };
         if self.dry {
             return Ok(did);
+        }
+        if !self.is_refreshed(index).await? {
+            return Ok(Did::Nothing);
         }
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));

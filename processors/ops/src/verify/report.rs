@@ -27,6 +27,9 @@ pub struct Report {
     /// How far the views are with the streams of the customer, when only one is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clocks: Option<Vec<Clock>>,
+    /// Accounts of the customer that were not compared with the ledger: a view is behind with them, or there are more than 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger_left_out: Option<i64>,
 }
 
 /// The numbers of what was compared.

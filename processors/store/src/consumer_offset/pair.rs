@@ -49,8 +49,11 @@ statements! {
              FROM s FULL JOIN b USING (topic, partition)";
     LOCK = "SELECT FROM consumer_offset WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
                     ORDER BY topic COLLATE \"C\", partition, generation FOR UPDATE";
+    /// A pause of the building generation that is to last longer stays as long: without it that one would pass the serving one.
     PAUSE = "UPDATE consumer_offset AS o
-             SET pause_at = furthest.applied, paused_until = clock_timestamp() + $5 * interval '1 ms'
+             SET pause_at = furthest.applied,
+                 paused_until = greatest(clock_timestamp() + $5 * interval '1 ms',
+                                         CASE WHEN o.generation = $3 THEN o.paused_until END)
              FROM (SELECT topic, partition, max(applied) AS applied FROM consumer_offset
                    WHERE grp = $1 AND generation IN ($2, $3) AND topic = ANY($4)
                    GROUP BY 1, 2 HAVING bool_or(generation = $2)) AS furthest

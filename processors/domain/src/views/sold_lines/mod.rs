@@ -6,7 +6,7 @@ use millrace_schemas::Event;
 use millrace_schemas::orders::{Event as Orders, OrderConfirmed};
 use serde::{Deserialize, Serialize};
 
-use super::time;
+use super::{part, time};
 use crate::{Recorded, View};
 
 /// The view of sold lines.
@@ -16,7 +16,8 @@ pub struct SoldLineView;
 /// One line of an order that was confirmed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoldLineRow {
-    /// The order and the place of the line in it, from 1, with a hyphen between them.
+    /// The order and the place of the line in it, from 1, with a hyphen between them; of an order whose id has more than 480 bytes
+    /// the SHA-256 of the id and the place, with a slash.
     pub line_id: String,
     /// The order.
     pub order_id: String,
@@ -49,6 +50,7 @@ impl View for SoldLineView {
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
     const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const FOLD: u32 = 2;
     type Row = SoldLineRow;
 
     fn keys(recorded: &Recorded) -> Vec<String> {
@@ -57,7 +59,7 @@ impl View for SoldLineView {
             Event::Orders(Orders::OrderCancelled(event)) if event.confirmed => event.lines.len(),
             _ => 0,
         };
-        (1..=lines).map(|place| format!("{}-{place}", recorded.stream)).collect()
+        (1..=lines).map(|place| part::key(&recorded.stream, place)).collect()
     }
 
     fn evolve(row: SoldLineRow, key: &str, recorded: &Recorded) -> SoldLineRow {
@@ -71,7 +73,7 @@ impl View for SoldLineView {
 
 /// The line of this key.
 fn sold(key: &str, event: &OrderConfirmed) -> Option<SoldLineRow> {
-    let place: usize = key.rsplit_once('-')?.1.parse().ok()?;
+    let place: usize = key.rsplit_once(['-', '/'])?.1.parse().ok()?;
     let line = event.lines.get(place.checked_sub(1)?)?.clone();
     Some(SoldLineRow {
         line_id: key.to_owned(),
@@ -110,6 +112,15 @@ mod tests {
         let row = &rows["a-1-1"];
         assert_eq!((row.order_id.as_str(), row.customer_id.as_str(), row.units), ("a-1", "VINET", 2));
         assert_eq!((row.country.as_str(), row.cancelled), ("France", false));
+    }
+
+    #[test]
+    fn lines_of_an_order_with_a_very_long_id_have_short_keys() {
+        let order_id = "\u{1F600}".repeat(128);
+        let rows = fold_view::<SoldLineView>(&[confirmed(&order_id, 1)]);
+        let products: Vec<&str> = rows.values().map(|row| row.product_id.as_str()).collect();
+        assert_eq!(products, ["1", "2", "3"]);
+        assert!(rows.values().all(|row| row.order_id == order_id && row.line_id.len() == 66));
     }
 
     #[test]

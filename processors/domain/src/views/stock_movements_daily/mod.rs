@@ -1,28 +1,27 @@
-//! Stock movements by product and day: how many units came, were promised and went.
+//! Stock movements by product and day: how many units came, were promised and went. A document of each, so that a dashboard can
+//! show how often stock turns over.
 
 use chrono::NaiveDate;
 use millrace_schemas::Event;
 use millrace_schemas::inventory::Event as Inventory;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Recorded, Tally};
+use super::part;
+use crate::{Recorded, View};
 
-/// The tally of stock movements.
+/// The view of stock movements.
 #[derive(Debug)]
 pub struct StockMovementsDaily;
 
-/// The key of a row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct MovementsKey {
+/// What moved of a product on a day, in units.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovementsRow {
+    /// The product and the day ([`part::key`]).
+    pub day_id: String,
     /// The product.
     pub product_id: String,
     /// The day on which the units moved, UTC.
     pub day: NaiveDate,
-}
-
-/// What is added up, in units. On hand are those received, adjusted and returned, less those shipped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Movements {
     /// Arrived.
     pub received: i64,
     /// Added or, when it is below 0, taken away by corrections.
@@ -35,52 +34,62 @@ pub struct Movements {
     pub shipped: i64,
     /// Came back.
     pub returned: i64,
+    /// What the day adds to the units on hand.
+    pub change: i64,
+    /// The same times the days from 1970-01-01 to the day: a sum of these gives an average over days.
+    pub change_days: i64,
 }
 
-impl Tally for StockMovementsDaily {
+impl View for StockMovementsDaily {
     const NAME: &'static str = "stock_movements_daily";
     const CONTEXTS: &'static [&'static str] = &["inventory"];
-    const KEYS: &'static [&'static str] = &["product_id", "day"];
-    const AMOUNTS: &'static [&'static str] =
-        &["received", "adjusted", "reserved", "released", "shipped", "returned"];
+    const KEY: &'static str = "day_id";
+    const SHARED: bool = false;
     const TABLE: &'static str = include_str!("table.sql");
     const SQL_VIEW: &'static str = include_str!("view.sql");
     const CHECK: &'static str = include_str!("check.sql");
-    type Key = MovementsKey;
-    type Amounts = Movements;
+    const MAPPING: Option<&'static str> = Some(include_str!("mapping.json"));
+    const FOLD: u32 = 2;
+    type Row = MovementsRow;
 
-    fn delta(recorded: &Recorded) -> Vec<(MovementsKey, Movements)> {
-        let Event::Inventory(event) = &recorded.event else { return Vec::new() };
-        let (product_id, movements) = moved(event);
-        let day = recorded.occurred_at.date_naive();
-        vec![(MovementsKey { product_id: product_id.to_owned(), day }, movements)]
+    fn keys(recorded: &Recorded) -> Vec<String> {
+        match &recorded.event {
+            Event::Inventory(_) => vec![part::key(&recorded.stream, day(recorded))],
+            _ => Vec::new(),
+        }
     }
 
-    fn add(left: &Movements, right: &Movements) -> Option<Movements> {
-        sum!(Movements { received, adjusted, reserved, released, shipped, returned }, left, right)
+    fn evolve(row: MovementsRow, key: &str, recorded: &Recorded) -> MovementsRow {
+        let Event::Inventory(event) = &recorded.event else { return row };
+        let (day_id, product_id, day) = (key.to_owned(), recorded.stream.clone(), day(recorded));
+        MovementsRow { day_id, product_id, day, ..row }.moved(event).summed()
     }
 }
 
-/// The product, and what happened to its stock.
-fn moved(event: &Inventory) -> (&str, Movements) {
-    let none = Movements::default();
-    match event {
-        Inventory::StockReceived(event) => {
-            (&event.product_id, Movements { received: event.quantity, ..none })
-        }
-        Inventory::StockAdjusted(event) => {
-            (&event.product_id, Movements { adjusted: event.difference, ..none })
-        }
-        Inventory::StockReserved(event) => {
-            (&event.product_id, Movements { reserved: event.quantity, ..none })
-        }
-        Inventory::StockReleased(event) => {
-            (&event.product_id, Movements { released: event.quantity, ..none })
-        }
-        Inventory::StockShipped(event) => (&event.product_id, Movements { shipped: event.quantity, ..none }),
-        Inventory::StockReturned(event) => {
-            (&event.product_id, Movements { returned: event.quantity, ..none })
-        }
+fn day(recorded: &Recorded) -> NaiveDate {
+    recorded.occurred_at.date_naive()
+}
+
+impl MovementsRow {
+    /// Sums wrap, so that they are the same in any order.
+    fn moved(mut self, event: &Inventory) -> Self {
+        let (sum, units) = match event {
+            Inventory::StockReceived(event) => (&mut self.received, event.quantity),
+            Inventory::StockAdjusted(event) => (&mut self.adjusted, event.difference),
+            Inventory::StockReserved(event) => (&mut self.reserved, event.quantity),
+            Inventory::StockReleased(event) => (&mut self.released, event.quantity),
+            Inventory::StockShipped(event) => (&mut self.shipped, event.quantity),
+            Inventory::StockReturned(event) => (&mut self.returned, event.quantity),
+        };
+        *sum = sum.wrapping_add(units);
+        self
+    }
+
+    fn summed(self) -> Self {
+        let came = self.received.wrapping_add(self.adjusted).wrapping_add(self.returned);
+        let change = came.wrapping_sub(self.shipped);
+        let days = self.day.signed_duration_since(NaiveDate::default()).num_days();
+        Self { change, change_days: change.wrapping_mul(days), ..self }
     }
 }
 
@@ -90,10 +99,10 @@ mod tests {
     use millrace_schemas::inventory::StockAdjusted;
 
     use super::*;
-    use crate::testing::{assert_same_sums_in_any_order, fold_tally, recorded};
+    use crate::testing::{assert_same_rows_in_any_order, assert_survives_storage, fold_view, recorded};
     use crate::views::tests::{
-        assert_tallys_table, order_placed, stock_received, stock_released, stock_reserved, stock_returned,
-        stock_shipped,
+        assert_table_and_mapping, order_placed, stock_received, stock_released, stock_reserved,
+        stock_returned, stock_shipped,
     };
 
     fn adjusted(product_id: &str, difference: i64) -> Event {
@@ -101,63 +110,64 @@ mod tests {
         Event::Inventory(adjusted.into())
     }
 
-    fn movements(events: &[Event]) -> Vec<(String, Movements)> {
-        let sums = fold_tally::<StockMovementsDaily>(events).into_iter();
-        sums.map(|(key, sum)| (key.product_id, sum)).collect()
+    fn first_day(product_id: &str) -> MovementsRow {
+        let day_id = format!("{product_id}-1970-01-01");
+        MovementsRow { day_id, product_id: product_id.into(), ..MovementsRow::default() }
     }
 
     #[test]
-    fn the_table_has_keys_and_amounts_in_order() {
-        let key = MovementsKey { product_id: "1".into(), day: NaiveDate::MIN };
-        assert_tallys_table::<StockMovementsDaily>(&key);
+    fn the_table_and_the_mapping_fit_the_row() {
+        assert_table_and_mapping::<StockMovementsDaily>(&MovementsRow::default());
     }
 
     #[test]
-    fn every_movement_of_a_product_is_added_to_its_own_sum() {
-        let events = [
-            stock_received("1", 100),
-            stock_received("1", 20),
-            adjusted("1", -3),
-            stock_reserved("1", "a", 10),
-            stock_reserved("1", "b", 5),
-            stock_released("1", "b", 5),
-            stock_shipped("1", "a", 10),
-            stock_returned("1", "a", 2),
-            stock_received("2", 7),
+    fn every_movement_of_a_product_is_added_to_its_own_row() {
+        let streams = [
+            vec![
+                stock_received("1", 100),
+                stock_received("1", 20),
+                adjusted("1", -3),
+                stock_reserved("1", "a", 10),
+                stock_reserved("1", "b", 5),
+                stock_released("1", "b", 5),
+                stock_shipped("1", "a", 10),
+                stock_returned("1", "a", 2),
+            ],
+            vec![stock_received("2", 7)],
         ];
-        let first =
-            Movements { received: 120, adjusted: -3, reserved: 15, released: 5, shipped: 10, returned: 2 };
-        let second = Movements { received: 7, ..Movements::default() };
-        assert_eq!(movements(&events), [("1".to_owned(), first), ("2".to_owned(), second)]);
+        let rows = assert_same_rows_in_any_order::<StockMovementsDaily>(&streams);
+        let first = MovementsRow {
+            received: 120,
+            adjusted: -3,
+            reserved: 15,
+            released: 5,
+            shipped: 10,
+            returned: 2,
+            change: 109,
+            ..first_day("1")
+        };
+        let second = MovementsRow { received: 7, change: 7, ..first_day("2") };
+        assert_eq!(rows.into_values().collect::<Vec<_>>(), [first, second]);
     }
 
     #[test]
     fn a_movement_counts_on_the_day_on_which_it_happened() {
         let event = recorded(&stock_received("1", 5), 1);
-        let later = Recorded { occurred_at: event.occurred_at + TimeDelta::days(1), ..event.clone() };
-        let events = [event, later];
-        let keys = events.iter().flat_map(StockMovementsDaily::delta).map(|(key, _)| key);
-        let days = keys.map(|key| key.day.to_string());
-        assert_eq!(days.collect::<Vec<_>>(), ["1970-01-01", "1970-01-02"]);
+        let occurred_at = event.occurred_at + TimeDelta::days(20_000);
+        let later = Recorded { occurred_at, ..event.clone() };
+        let [keys, later_keys] = [&event, &later].map(StockMovementsDaily::keys);
+        assert_eq!((keys, &later_keys[..]), (vec!["1-1970-01-01".into()], &["1-2024-10-04".to_owned()][..]));
+        let row = StockMovementsDaily::evolve(MovementsRow::default(), &later_keys[0], &later);
+        assert_eq!((row.change, row.change_days), (5, 100_000));
     }
 
     #[test]
     fn what_happens_elsewhere_moves_no_stock() {
-        assert_eq!(movements(&[order_placed("1", 0)]), []);
+        assert!(fold_view::<StockMovementsDaily>(&[order_placed("1", 0)]).is_empty());
     }
 
     #[test]
-    fn the_sums_are_the_same_in_any_order() {
-        let streams = [
-            vec![stock_received("1", 9), stock_reserved("1", "a", 2), stock_shipped("1", "a", 2)],
-            vec![stock_received("2", 4), stock_reserved("2", "a", 1), stock_released("2", "a", 1)],
-        ];
-        assert_same_sums_in_any_order::<StockMovementsDaily>(&streams);
-    }
-
-    #[test]
-    fn a_sum_that_does_not_fit_is_none() {
-        let most = Movements { adjusted: i64::MIN, ..Movements::default() };
-        assert_eq!(StockMovementsDaily::add(&most, &Movements { adjusted: -1, ..most }), None);
+    fn a_row_comes_back_as_it_was_stored() {
+        assert_survives_storage(&fold_view::<StockMovementsDaily>(&[stock_received("1", 5)])["1-1970-01-01"]);
     }
 }

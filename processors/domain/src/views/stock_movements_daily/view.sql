@@ -1,5 +1,6 @@
 CREATE OR REPLACE VIEW {view} AS
-SELECT product_id, day, received, adjusted, reserved, released, shipped, returned, version, updated_at
+SELECT day_id, product_id, day, received, adjusted, reserved, released, shipped, returned, change, change_days, version,
+       updated_at
 FROM {table}
 WHERE version > 0;
 
@@ -11,7 +12,7 @@ SELECT product_id, days, shipped, round(average_on_hand, 2) AS average_on_hand,
 FROM (
     SELECT product_id, days,
            coalesce(sum(shipped) FILTER (WHERE day > today - days), 0)::bigint AS shipped,
-           sum((received + adjusted + returned - shipped) * least(today - day + 1, days)) / days AS average_on_hand
+           sum(change * least(today - day + 1, days)) / days AS average_on_hand
     FROM {view}
     CROSS JOIN (VALUES (30), (90), (365)) AS period (days)
     CROSS JOIN (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock

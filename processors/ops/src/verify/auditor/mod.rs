@@ -153,8 +153,10 @@ impl<'a> Auditor<'a> {
     async fn books(&self, scope: &Scope, customer_id: &str, report: &mut Report) -> Result<(), Failure> {
         let names = |view: &str| scope.models.iter().any(|model| model.name == view);
         if names(ledger::VIEW) {
-            let found = ledger::of_customer(&self.read, customer_id).await;
-            report.add_books(found.map_err(|error| self.read.failure(error))?);
+            let books = ledger::of_customer(&self.read, customer_id).await;
+            let books = books.map_err(|error| self.read.failure(error))?;
+            report.add_books((books.compared, books.findings));
+            report.ledger_left_out = Some(books.left_out);
         }
         if names(provider::VIEW) {
             let databases = (&self.write, &self.read);

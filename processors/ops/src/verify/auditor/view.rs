@@ -121,7 +121,7 @@ impl Auditor<'_> {
         looked: &Looked<'_>,
         from: i64,
     ) -> Result<(i64, i64), Failure> {
-        let Some(role) = self.roles.view(model.name, looked.serving.0).filter(|_| model.mapping.is_some())
+        let Some(role) = self.roles.view(model.name, looked.serving.0).filter(|_| self.is_published(model))
         else {
             return Ok((0, 0));
         };
@@ -143,6 +143,11 @@ impl Auditor<'_> {
             verified::set(connection, model.name, &copy::Mark::whole(model, looked.serving.0, now)).await
         };
         kept.await.map_err(|error| self.read.failure(error))
+    }
+
+    /// Whether its rows are sent to Elasticsearch, so that documents are expected there.
+    fn is_published(&self, model: &ReadModel) -> bool {
+        model.mapping.is_some() && self.config.elasticsearch.publish
     }
 
     async fn unfolded(
@@ -168,8 +173,8 @@ impl Auditor<'_> {
         repairs: Option<&mut RepairScope>,
         report: &mut Report,
     ) -> Result<Option<i64>, Failure> {
-        let (Some(_), Some(role), [column]) =
-            (&model.mapping, self.roles.view(name, *generation), table.key.as_slice())
+        let (true, Some(role), [column]) =
+            (self.is_published(model), self.roles.view(name, *generation), table.key.as_slice())
         else {
             return Ok(None);
         };
