@@ -18,8 +18,8 @@ The value of a setting is the first that is given by:
   3. the file: --config FILE, else millrace.toml here: `brokers = \"k1:9092\"` in the table [kafka]
   4. its default
 
-Durations have units: 500ms, 20s, 5m, 12h, 30d; sizes too: 512KiB, 40MiB. Lists are written
-[\"1s\", \"10s\"], in flags and the environment also 1s,10s. Entries are written
+Durations have units: 500ms, 20s, 5m, 12h, 30d; sizes too: 512KiB, 40MiB. Lists are written \
+[\"1s\", \"10s\"], in flags and the environment also 1s,10s. Entries are written \
 {\"fulfilment.deadline\" = \"5m\"}, or one at a time: --set sagas.timers.fulfilment.deadline=5m.
 docs/configuration.md explains every setting.
 
