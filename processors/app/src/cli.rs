@@ -268,11 +268,11 @@ pub enum Command {
         action: crate::outbox::cli::Action,
     },
     /// The configuration: show the values in force and where each comes from; check them
-    #[command(after_help = config::show::HELP)]
+    #[command(after_help = config::cli::HELP)]
     Config {
         /// What to do with the configuration.
         #[command(subcommand)]
-        action: config::show::Action,
+        action: config::cli::Action,
     },
 }
 
