@@ -41,6 +41,7 @@ RUN cargo build --release --locked --package millrace --package millrace-simulat
 
 COPY schemas schemas
 COPY connectors/outbox.json connectors/
+COPY docs/configuration.md docs/
 COPY processors processors
 COPY simulator simulator
 RUN cargo build --release --locked --package millrace --package millrace-simulator

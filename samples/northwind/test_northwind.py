@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import html
 import io
 import json
 import re
@@ -345,6 +346,13 @@ class Reconciliation(unittest.TestCase):
         self.assertIn("DIFFERENT: 76 of 78 products equal", printed)
         self.assertEqual(3, len(printed.splitlines()))
         self.assertIn("missing", printed)
+
+    def test_the_picture_of_the_readme_shows_what_is_compared_today(self):
+        drawn = (FOLDER.parents[1] / "docs" / "demo.svg").read_text(encoding="utf-8")
+        lines = [html.unescape(line) for line in re.findall(r"<text[^>]*>(.*?)</text>", drawn)]
+        for figure in reconcile.FIGURES:
+            self.assertTrue(any(line.startswith(figure.name) for line in lines), figure.name)
+        self.assertFalse([line for line in lines if "DIFFERENT" in line])
 
     def test_refuses_a_sum_that_is_not_exact(self):
         for value in (0.5, 2.0**53):

@@ -43,7 +43,22 @@ async fn each_component_that_is_away_is_shown_since_when_and_a_restart_is_never_
         link.becomes(State::Well);
         process.shows(component, "answers").await;
         is_ready(&process).await;
+        an_outage_is_two_lines(&process, component).await;
     }
+    assert!(!process.log().contains("librdkafka"), "Kafka's client has its own way of telling");
+}
+
+/// One when it begins and one when it ends, with its length.
+async fn an_outage_is_two_lines(process: &Process, component: &str) {
+    eventually("both lines", async || {
+        let log = process.log();
+        let lines = |what: &str| log.matches(&format!("{what} component=\"{component}\"")).count();
+        match (lines("an outage begins: work that needs it waits"), lines("the outage is over")) {
+            (begun, over) if begun > 0 && begun == over => Ok(()),
+            other => Err(format!("{component}: {other:?}\n{log}")),
+        }
+    })
+    .await;
 }
 
 async fn is_ready(process: &Process) {

@@ -12,7 +12,7 @@ use crate::output::{self, Format, Table};
 
 /// The help's examples and notes.
 pub const HELP: &str = "\
-Redrives, discards, cancellations, skips, resets and repairs are in the table audit of the side that they changed, each
+Redrives, discards, cancellations, skips, resets and repairs are in the table audit of the side that they changed, each \
 written in the transaction that did it. They are kept for retention.audit.
 
 Examples:

@@ -18,8 +18,8 @@ pub const HELP: &str = "\
 Examples:
   millrace category rename Beverages Drinks      every product of Beverages is in Drinks
 
-Sends RecategoriseProduct for each product that the view `products` has in the category, discontinued or not, and waits for the
-outcomes; views and indices follow. Orders keep the category of their time. A product that is added under the old name
+Sends RecategoriseProduct for each product that the view `products` has in the category, discontinued or not, and waits for the \
+outcomes; views and indices follow. Orders keep the category of their time. A product that is added under the old name \
 meanwhile stays there: run it again. Two categories become one when the new name is in use.";
 
 /// What to do with categories.

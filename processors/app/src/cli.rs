@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use millrace_ops::config::Config;
+use millrace_ops::layout;
 use millrace_ops::moment::{self, Span};
 
 use crate::config::{self, Global};
@@ -266,12 +268,23 @@ pub enum Command {
         action: crate::outbox::cli::Action,
     },
     /// The configuration: show the values in force and where each comes from; check them
-    #[command(after_help = config::show::HELP)]
+    #[command(after_help = config::cli::HELP)]
     Config {
         /// What to do with the configuration.
         #[command(subcommand)]
-        action: config::show::Action,
+        action: config::cli::Action,
     },
+}
+
+/// Help about an argument that names some of them.
+fn names_of(what: &str) -> String {
+    let all = Config::default();
+    let names: Vec<&str> = match what {
+        "views" => layout::read_models(&all).iter().map(|view| view.name).collect(),
+        "sagas" => layout::sagas(&all).iter().map(|saga| saga.name).collect(),
+        _ => layout::effects(&all).iter().map(|effect| effect.name).collect(),
+    };
+    format!("Names of {what}: {}", names.join(", "))
 }
 
 /// The roles that a process takes when it does not take all.
@@ -282,19 +295,19 @@ pub enum Role {
     /// Only fold events into these views
     View {
         /// Names of views
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", help = names_of("views"))]
         names: Vec<String>,
     },
     /// Only run these sagas and their timers
     Saga {
         /// Names of sagas
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", help = names_of("sagas"))]
         names: Vec<String>,
     },
     /// Only make the calls of these effects
     Effect {
         /// Names of effects
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", help = names_of("effects"))]
         names: Vec<String>,
     },
     /// Only serve commands, receipts and queries over HTTP, at `gateway.listen`
@@ -317,6 +330,34 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         for part in ["millrace send orders.jsonl --wait", "Exit codes", "transaction_timeout"] {
             assert!(help.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn run_names_every_view_saga_and_effect() {
+        let mut commands = Cli::command();
+        let run = commands.find_subcommand_mut("run").unwrap();
+        for (role, names) in
+            [("view", "orders, customers"), ("saga", "fulfilment"), ("effect", "payment, mail")]
+        {
+            let help = run.find_subcommand_mut(role).unwrap().render_long_help().to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(help.contains(names), "{help}");
+        }
+    }
+
+    /// Broken by hand as well, a text is broken twice.
+    #[test]
+    fn a_paragraph_of_help_is_one_line_that_the_terminal_breaks() {
+        let flush = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.windows(2).filter(|pair| pair.iter().all(|line| flush(line))) {
+                assert!(pair[0].ends_with(['.', ':']), "{}: {pair:?}", command.get_name());
+            }
+            commands.extend(command.get_subcommands().cloned());
         }
     }
 

@@ -13,8 +13,8 @@ pub const HELP: &str = "Examples:
   millrace customer show ALFKI
   millrace --format json customer show ALFKI
 
-The document is that of the SQL function `customer_360`. Each view follows the events with a delay of its own: `version` counts
-the events of a part, `updated` is when the last of them happened, `applied` when its view applied it. `millrace verify
+The document is that of the SQL function `customer_360`. Each view follows the events with a delay of its own: `version` counts \
+the events of a part, `updated` is when the last of them happened, `applied` when its view applied it. `millrace verify \
 --customer ID` compares all of it with the events.
 
 Exit code 4 when no view knows the customer.";

@@ -9,8 +9,8 @@ use crate::output::{self, Format, Table};
 
 /// The help's notes.
 pub const HELP: &str = "\
-Checks settings that make no difference until something else fails: those of both databases (WAL, vacuum, clocks, old
-transactions), the slot and the connector, brokers and replicas, Connect, the registry, the sizes of records that they take,
+Checks settings that make no difference until something else fails: those of both databases (WAL, vacuum, clocks, old \
+transactions), the slot and the connector, brokers and replicas, Connect, the registry, the sizes of records that they take, \
 Elasticsearch, certificates that end soon, and whether everything is as this build sets it up. Changes nothing.
 `millrace status` shows what waits and what has failed now.
 

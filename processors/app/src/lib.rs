@@ -36,7 +36,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::{known, layout};
 
 use cli::{Cli, Command, Role};
-use config::{Loaded, show};
+use config::cli::Action as ConfigAction;
+use config::{Loaded, explain, show};
 use output::Format;
 use run::Selection;
 
@@ -98,8 +99,11 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
         Command::Retries { action } => retries::retries(config, format, &action).await,
         Command::Audit { action } => audit::audit(config, format, &action).await,
         Command::Outbox { action } => outbox::outbox(config, format, &action).await,
-        Command::Config { action: show::Action::Show(options) } => show::show(loaded, format, &options),
-        Command::Config { action: show::Action::Check } => checked(config, format),
+        Command::Config { action: ConfigAction::Show(options) } => show::show(loaded, format, &options),
+        Command::Config { action: ConfigAction::Explain(options) } => {
+            explain::explain(loaded, format, &options)
+        }
+        Command::Config { action: ConfigAction::Check } => checked(config, format),
         Command::Status { all, wait, lag_max } => {
             let [wait, lag_max] = [wait, lag_max].map(|span| span.map(|span| span.0));
             status::status(config, format, all, wait, lag_max).await

@@ -11,8 +11,11 @@ use crate::cli::Command;
 
 /// The default filter of `millrace run`.
 const OF_RUN: &str = "info";
-/// The default filter of other commands, without librdkafka, whose errors the failures already report.
-const OF_OPERATOR: &str = "warn,librdkafka=off,rdkafka=off";
+/// The default filter of other commands.
+const OF_OPERATOR: &str = "warn";
+/// Of Kafka's client nothing, unless the filter names it: it calls the end of a partition an error, and repeats an outage several
+/// times a second. The log says once that a component is away, and failures have their reason.
+const QUIET: &str = "librdkafka=off,rdkafka=off";
 
 /// Sets up logging. Called once.
 ///
@@ -43,7 +46,7 @@ fn filter(text: &str) -> Result<EnvFilter, Failure> {
         known::among("level", &word.to_lowercase(), &LEVELS)
             .map_err(|refused| Failure::usage(format!("logging.filter: {refused}")))?;
     }
-    EnvFilter::builder().parse(text).map_err(|error| {
+    EnvFilter::builder().parse(format!("{QUIET},{text}")).map_err(|error| {
         let example = "such as millrace_engine=debug,info";
         let refused =
             Failure::usage(format!("logging.filter: `{text}` is not a filter ({error}); {example}"));
@@ -66,5 +69,13 @@ mod tests {
             "{refused}"
         );
         assert!(filter("loud").is_err());
+    }
+
+    #[test]
+    fn kafkas_client_logs_only_where_the_filter_names_it() {
+        let quiet = filter("info").unwrap().to_string();
+        assert!(quiet.contains("librdkafka=off") && quiet.contains("info"), "{quiet}");
+        let loud = filter("info,librdkafka=debug").unwrap().to_string();
+        assert!(loud.contains("librdkafka=debug") && !loud.contains("librdkafka=off"), "{loud}");
     }
 }

@@ -13,7 +13,7 @@ use crate::output::{self, Format, Table};
 
 /// The help's examples and notes.
 pub const HELP: &str = "\
-A failed record is retried, and later records of its key wait; other keys are processed. After a dead letter of a view, its key
+A failed record is retried, and later records of its key wait; other keys are processed. After a dead letter of a view, its key \
 waits until an operator redrives or discards the letter (`millrace dlq`). A key also waits for a missing version of its stream.
 
 Examples:

@@ -14,12 +14,12 @@ use serde_json::json;
 use crate::output::{self, Format, Table};
 
 /// The help's examples and notes.
-pub const HELP: &str = r#"Examples:
+pub const HELP: &str = "Examples:
   millrace segment preview best-customers        a defined segment
-  millrace segment preview --rules rules.json    rules of no segment yet: {"fact": "orders", "is": ">=", "value": 5}
+  millrace segment preview --rules rules.json    rules of no segment yet: {\"fact\": \"orders\", \"is\": \">=\", \"value\": 5}
 
-A customer counts who matches the rules, wants notifications, and has an address for the channel: the recipients of a
-campaign that is launched now. Events that the view `customers` has not folded yet are not included."#;
+A customer counts who matches the rules, wants notifications, and has an address for the channel: the recipients of a \
+campaign that is launched now. Events that the view `customers` has not folded yet are not included.";
 
 /// What to do with segments.
 #[derive(Debug, Subcommand)]

@@ -32,20 +32,20 @@ pub struct Options {
     pub timeout: Span,
 }
 
-const HELP: &str = r#"Each command is a CloudEvent, on one line or over several lines:
-  {"id": "42", "source": "shop", "type": "ConfirmOrder", "data": {"order_id": "10248"}}
-`type` is the short or full name of a command, `data` has its fields. `id`, `source`, `time`, `traceparent` and
+const HELP: &str = "Each command is a CloudEvent, on one line or over several lines:
+  {\"id\": \"42\", \"source\": \"shop\", \"type\": \"ConfirmOrder\", \"data\": {\"order_id\": \"10248\"}}
+`type` is the short or full name of a command, `data` has its fields. `id`, `source`, `time`, `traceparent` and \
 `correlationid` are optional. Times are RFC 3339, money is in minor units (cents).
 
-A command that is refused is reported with its line and reason; the others are sent. After text that is not JSON, reading
-continues at the next line that begins with `{`. The first ten generated ids are printed; with --wait also the first ten
+A command that is refused is reported with its line and reason; the others are sent. After text that is not JSON, reading \
+continues at the next line that begins with `{`. The first ten generated ids are printed; with --wait also the first ten \
 commands that were not completed, each with its line and reason. A command with an id can be sent again: it is executed once.
 
 `millrace schema check FILE` checks every line and sends nothing; `millrace schema show ConfirmOrder` prints the fields.
 
 Exit codes:
   1  a command was refused, a record could not be delivered or, with --wait, not every command was completed
-  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent"#;
+  3  Kafka, the registry or, with --wait, the write database does not answer; nothing was sent";
 
 /// Sends every valid command; reports every invalid one with its line.
 ///

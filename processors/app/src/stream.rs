@@ -32,6 +32,9 @@ pub struct Show {
     /// Only events up to this time: 15m, 1h, 2d ago, or an RFC 3339 time
     #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
     pub as_of: Option<DateTime<Utc>>,
+    /// Show at most this many events, the newest; the state is that after all of them
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
 }
 
 /// Shows a stream.
@@ -39,18 +42,27 @@ pub struct Show {
 /// # Errors
 /// [`Failure::NotFound`] when the stream has no such events, [`Failure::Usage`] when it is not said which stream.
 pub async fn show(config: &Config, format: Format, options: &Show) -> Result<(), Failure> {
-    let Show { id, context, at_version, as_of } = options.clone();
-    let shown = streams::show(config, &Request { id, context, at_version, as_of }).await?;
-    output::print(format, &text(&shown), &json!(shown))
+    let Show { id, context, at_version, as_of, limit } = options.clone();
+    let mut shown = streams::show(config, &Request { id, context, at_version, as_of }).await?;
+    let left_out = shown.events.len().saturating_sub(limit);
+    shown.events.drain(..left_out);
+    output::print(format, &text(&shown, left_out), &json!(shown))
 }
 
-fn text(Shown { context, id, version, events, state }: &Shown) -> String {
-    let mut table = Table::new(&["version", "time", "type", "data"]);
+/// The time of an event is that of its command, which a producer may set: a later version can be of an earlier time.
+fn text(Shown { context, id, version, events, state }: &Shown, left_out: usize) -> String {
+    let mut table = Table::new(&["version", "happened", "type", "data"]);
     for Event { version, type_, occurred_at, data, .. } in events {
         let name = short_name(type_).to_owned();
         table.row([version.to_string(), moment::written(*occurred_at), name, data.to_string()]);
     }
-    format!("{context}/{id}\n\n{}\nstate at version {version}\n{state:#}\n", table.render())
+    let before = match left_out {
+        0 => String::new(),
+        more => {
+            format!("{more} events before these: --limit {} shows them\n", more.saturating_add(events.len()))
+        }
+    };
+    format!("{context}/{id}\n\n{before}{}\nstate at version {version}\n{state:#}\n", table.render())
 }
 
 #[cfg(test)]
@@ -76,7 +88,10 @@ mod tests {
             events: vec![event],
             state: json!({"status": "confirmed"}),
         };
-        let text = text(&shown);
+        let more = text(&shown, 3);
+        assert!(more.contains("3 events before these: --limit 4 shows them"), "{more}");
+        let text = text(&shown, 0);
+        assert!(!text.contains("--limit"), "{text}");
         assert!(
             text.contains("2        1970-01-01T00:00:00.000Z  OrderConfirmed  {\"order_id\":\"1\"}"),
             "{text}"

@@ -20,7 +20,7 @@ Examples:
   millrace trace 0197b2a4-… --wait 30s           as soon as nothing more follows and every view shows it
   millrace trace 10248 --format json
 
-Times are of the write side's clock, those of views of the read side's. What a command led to is found by what caused what: a record names the command, event or
+Times are of the write side's clock, those of views of the read side's. What a command led to is found by what caused what: a record names the command, event or \
 timer that led to it (`causation-id`). At most 500 records are followed.";
 
 /// What to trace.

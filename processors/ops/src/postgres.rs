@@ -1,5 +1,7 @@
 //! The two databases, for the operator's commands.
 
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use millrace_engine::release::{later, release};
@@ -16,6 +18,8 @@ use crate::layout::Side;
 /// The operator's statements may take longer than a batch.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECTIONS_MAX: u32 = 4;
+/// A server that refuses does so at once.
+const REFUSED_WITHIN: Duration = Duration::from_millis(500);
 
 /// One of the two databases.
 #[derive(Debug, Clone)]
@@ -184,9 +188,23 @@ impl Database {
         }
     }
 
+    /// The error of a server that refuses connections: a pool takes it for one that starts, and says only that time is over.
+    fn refused(&self) -> Option<io::Error> {
+        let options = self.pool.connect_options();
+        if options.get_socket().is_some() {
+            return None;
+        }
+        let address = (options.get_host(), options.get_port()).to_socket_addrs().ok()?.next()?;
+        let error = TcpStream::connect_timeout(&address, REFUSED_WITHIN).err()?;
+        (error.kind() == io::ErrorKind::ConnectionRefused).then_some(error)
+    }
+
     fn unreachable(&self, service: Service, error: &sqlx::Error) -> Failure {
         let reason = match error {
-            sqlx::Error::PoolTimedOut => "there was no answer in time".to_owned(),
+            sqlx::Error::PoolTimedOut => {
+                let refused = self.refused().map(|error| error.to_string());
+                refused.unwrap_or_else(|| "there was no answer in time".to_owned())
+            }
             other => other.to_string(),
         };
         Failure::unreachable(service, &self.address, reason)
@@ -215,6 +233,19 @@ fn may_work(applied: i64, support: Support, ours: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_refuses_connections_is_told_from_one_that_is_silent() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = Config::default();
+        let address = free.local_addr().unwrap();
+        config.postgres.write.url = format!("postgres://a:b@{address}/c").parse().unwrap();
+        let database = Database::of(&config, Side::Write).unwrap();
+        let told = || database.failure(sqlx::Error::PoolTimedOut).to_string();
+        assert!(told().contains("no answer in time"), "{}", told());
+        drop(free);
+        assert!(told().contains("refused"), "{}", told());
+    }
 
     #[test]
     fn tables_of_a_later_release_are_worked_on_when_it_says_so() {

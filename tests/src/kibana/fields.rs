@@ -9,14 +9,20 @@ use super::{Formula, SavedObject, kql, list, repository, text};
 /// The records of a data view themselves, as Lens names them.
 pub(crate) const RECORDS: &str = "___records___";
 
+/// The index of the namespace's figures, which is no view.
+pub const OPERATIONS: &str = "operations";
+
 /// The fields of a view by their path, with their type in Elasticsearch.
 #[derive(Debug)]
 pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// The fields of a view's strict mapping. What is within a `nested` field is left out: Lens cannot see it.
+    /// The fields of the strict mapping of a view, or of [`OPERATIONS`]. What is within a `nested` field is left out: Lens cannot see it.
     pub fn of(view: &str) -> Self {
-        let file = repository().join(format!("processors/domain/src/views/{view}/mapping.json"));
+        let file = repository().join(match view {
+            OPERATIONS => "processors/ops/src/observed/operations.json".to_owned(),
+            view => format!("processors/domain/src/views/{view}/mapping.json"),
+        });
         let text =
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut fields = BTreeMap::new();
@@ -46,9 +52,10 @@ fn kinds_for(operation: &str) -> &'static [&'static str] {
     match operation {
         "terms" => &["keyword", "boolean"],
         "date_histogram" => &["date"],
-        "sum" | "average" => &["long", "integer"],
+        "sum" | "average" => &["long", "integer", "double"],
+        "max" => &["long", "integer", "double", "date"],
         "sort" => &["keyword", "boolean", "long", "integer", "date"],
-        "show" | "query" => &["keyword", "boolean", "long", "integer", "date", "text"],
+        "show" | "query" => &["keyword", "boolean", "long", "integer", "double", "date", "text"],
         other => panic!("{other} is not known"),
     }
 }

@@ -5,12 +5,14 @@ mod fields;
 mod formula;
 mod kql;
 mod panel;
+#[path = "../../../processors/domain/tests/rules/schema.rs"]
+mod schema;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use fields::{Fields, used_fields};
+pub use fields::{Fields, OPERATIONS, used_fields};
 pub use formula::Formula;
 pub use panel::Panel;
 
@@ -29,12 +31,24 @@ pub struct Link {
     pub name: String,
 }
 
+/// The files that are shipped.
+const FILES: [&str; 2] = ["shop.ndjson", "operators.ndjson"];
+
 /// All objects that are shipped, for a namespace: what the documented `sed` makes of them.
 pub fn shipped(namespace: &str) -> Vec<SavedObject> {
-    let file = repository().join("connectors/kibana/shop.ndjson");
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let text = text.replace("millrace", namespace);
+    let text: String = FILES.map(read).concat().replace("millrace", namespace);
     text.lines().map(|line| SavedObject(serde_json::from_str(line).expect("a line is JSON"))).collect()
+}
+
+fn read(name: &str) -> String {
+    let file = repository().join("connectors/kibana").join(name);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Those that are not as `saved-objects.schema.json` says.
+pub fn unfit(objects: &[SavedObject]) -> Vec<&str> {
+    let schema = schema::Schema::new(&read("saved-objects.schema.json"));
+    objects.iter().filter(|object| !schema.accepts(&object.0)).map(SavedObject::id).collect()
 }
 
 /// Where the mappings and the saved objects are.

@@ -36,8 +36,16 @@ impl Panel {
         let hits = answer["hits"]["hits"].as_array().map_or(0, Vec::len);
         let buckets = answer["aggregations"].as_object().into_iter().flatten();
         let buckets = buckets.map(|(_, aggregation)| filled(&aggregation["buckets"]));
-        let counted = answer["hits"]["total"]["value"].as_u64().filter(|_| self.body.get("aggs").is_none());
+        let counted = answer["hits"]["total"]["value"].as_u64().filter(|_| !self.has_buckets());
         hits + buckets.sum::<usize>() + counted.map_or(0, |count| usize::from(count > 0))
+    }
+
+    /// Others show one number for all records that fit.
+    fn has_buckets(&self) -> bool {
+        let aggregations = self.body["aggs"].as_object().into_iter().flatten();
+        aggregations
+            .map(|(_, one)| one)
+            .any(|one| ["sum", "avg", "max"].iter().all(|name| one.get(name).is_none()))
     }
 }
 
@@ -152,6 +160,7 @@ fn metric(column: &Value) -> Option<Value> {
         "count" if field == RECORDS => None,
         "sum" => Some(json!({"sum": {"field": field}})),
         "average" => Some(json!({"avg": {"field": field}})),
+        "max" => Some(json!({"max": {"field": field}})),
         other => panic!("the operation {other} is not known"),
     }
 }

@@ -1,5 +1,6 @@
 //! Five clients with schemas, codecs, transactions and partitioners of their own: each value of one with each value of another.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -20,13 +21,14 @@ const TYPE: &str = "RegisterCustomer";
 const CLIENTS: [(Client, &[&str]); 5] = [
     (Client::Python, &CODECS),
     (Client::Java, &CODECS),
-    (Client::Node, &["none", "gzip"]),
     (Client::Go, &CODECS),
+    (Client::Node, &["none", "gzip"]),
     (Client::Kcat, &CODECS),
 ];
 
-/// A schema of the type with its id.
+/// A schema of the type with its subject and id.
 struct Schema {
+    subject: &'static str,
     avsc: Value,
     id: u32,
 }
@@ -39,9 +41,10 @@ async fn commands_of_every_client_are_decided_whatever_schema_codec_and_partitio
     let instance = instance_with("matrix", &settings).await;
     let _process = instance.start();
     let (schemas, mut sent) = (schemas().await, Vec::new());
-    for (place, (client, codecs)) in CLIENTS.into_iter().enumerate() {
+    for (client, _) in CLIENTS {
+        let shapes = shapes().into_iter().filter(|shape| shape.client == client);
         let rows: Vec<Value> =
-            (0..6).map(|i| row(&instance, client, codecs[i % codecs.len()], place + i, &schemas)).collect();
+            shapes.enumerate().map(|(i, shape)| row(&instance, &shape, i, &schemas)).collect();
         match produce(&instance, client, &rows) {
             true => sent.extend(rows),
             false => eprintln!("not run, it is not here: {client:?}"),
@@ -67,20 +70,77 @@ async fn schemas() -> [Schema; 3] {
         ("stories.OlderRegisterCustomer", older),
         (contract.full_name, newer),
     ] {
-        schemas.push(Schema { id: register_schema(subject, &avsc).await, avsc });
+        schemas.push(Schema { subject, id: register_schema(subject, &avsc).await, avsc });
     }
     schemas.try_into().unwrap_or_else(|_| panic!("three schemas"))
 }
 
-/// A record, and how it is sent. Over six records of a client, each value of a factor meets each of another.
-fn row(instance: &Instance, client: Client, codec: &str, i: usize, schemas: &[Schema; 3]) -> Value {
-    let id = format!("{}-{client:?}-{i}", instance.name);
-    // What encodes no Avro has no schema of its own.
-    let schema = &schemas[if client == Client::Kcat { 0 } else { i % 3 }];
+/// How a record is sent.
+#[derive(Debug)]
+struct Shape {
+    client: Client,
+    schema: usize,
+    codec: &'static str,
+    transactional: bool,
+    murmur2: bool,
+}
+
+impl Shape {
+    fn values(&self) -> [String; 5] {
+        let Self { client, schema, codec, transactional, murmur2 } = self;
+        [
+            format!("{client:?}"),
+            format!("schema {schema}"),
+            (*codec).to_owned(),
+            format!("transactional {transactional}"),
+            format!("murmur2 {murmur2}"),
+        ]
+    }
+}
+
+/// Each of the five with each before it.
+fn pairs<T: Clone>(of: &[T; 5]) -> impl Iterator<Item = [T; 2]> {
+    (0..5).flat_map(move |i| (0..i).map(move |j| [of[j].clone(), of[i].clone()]))
+}
+
+/// Six records of each client.
+fn shapes() -> Vec<Shape> {
+    let of_client = |(place, (client, codecs)): (usize, (Client, &[&'static str]))| {
+        let codecs = codecs.to_vec();
+        (0..6).map(move |i| Shape {
+            client,
+            // What encodes no Avro has no schema of its own.
+            schema: if client == Client::Kcat { 0 } else { (place + i) % 3 },
+            codec: codecs[i % codecs.len()],
+            transactional: (place + i).is_multiple_of(2),
+            murmur2: (place + i) % 4 < 2,
+        })
+    };
+    CLIENTS.into_iter().enumerate().flat_map(of_client).collect()
+}
+
+#[test]
+fn every_two_values_of_the_matrix_meet_in_a_record_except_where_a_client_cannot() {
+    let shapes: Vec<[String; 5]> = shapes().iter().map(Shape::values).collect();
+    let met: BTreeSet<[String; 2]> = shapes.iter().flat_map(pairs).collect();
+    let factors = [0, 1, 2, 3, 4].map(|i| shapes.iter().map(|values| values[i].clone()).collect::<Vec<_>>());
+    let all = pairs(&factors).flat_map(|[a, b]| {
+        a.into_iter().flat_map(move |a| b.clone().into_iter().map(move |b| [a.clone(), b]))
+    });
+    let missing: BTreeSet<[String; 2]> = all.filter(|pair| !met.contains(pair)).collect();
+    let cannot =
+        [["Kcat", "schema 1"], ["Kcat", "schema 2"], ["Node", "lz4"], ["Node", "snappy"], ["Node", "zstd"]];
+    assert_eq!(missing, cannot.map(|pair| pair.map(str::to_owned)).into());
+}
+
+fn row(instance: &Instance, shape: &Shape, i: usize, schemas: &[Schema; 3]) -> Value {
+    let id = format!("{}-{:?}-{i}", instance.name, shape.client);
+    let schema = &schemas[shape.schema];
     json!({
-        "id": id, "key": id, "topic": instance.topic("cmd", "customers"), "schema": schema.avsc, "schema_id": schema.id,
+        "id": id, "key": id, "topic": instance.topic("cmd", "customers"),
+        "subject": schema.subject, "schema": schema.avsc, "schema_id": schema.id,
         "value": {"customer_id": id, "name": "Émile", "email": "emile@example.org"},
-        "compression": codec, "transactional": i.is_multiple_of(2), "murmur2": i % 4 < 2,
+        "compression": shape.codec, "transactional": shape.transactional, "murmur2": shape.murmur2,
     })
 }
 

@@ -1,6 +1,8 @@
 //! Where settings come from: flag, else environment, else TOML file, else default.
 
+pub mod cli;
 mod environment;
+pub mod explain;
 mod file;
 mod given;
 mod global;

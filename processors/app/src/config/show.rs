@@ -1,46 +1,12 @@
 //! `millrace config`: the values in force, and where each comes from.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use millrace_ops::failure::Failure;
 use serde_json::{Value, json};
 
 use super::names::{below, is_component, names, unknown};
 use super::{Loaded, Origin};
 use crate::output::{self, Format, Table};
-
-/// The help's explanation of settings.
-pub const HELP: &str = "\
-The value of a setting is the first that is given by:
-  1. a flag: --set kafka.brokers=k1:9092,k2:9092; --namespace
-  2. the environment: MILLRACE_KAFKA__BROKERS, with __ for each dot; then the variables without prefix:
-     KAFKA_BROKERS, WRITE_DATABASE_URL, READ_DATABASE_URL, WRITE_DATABASE_PASSWORD_FILE,
-     READ_DATABASE_PASSWORD_FILE, ELASTICSEARCH_URL, SCHEMA_REGISTRY_URL, CONNECT_URL
-  3. the file: --config FILE, else millrace.toml here: `brokers = \"k1:9092\"` in the table [kafka]
-  4. its default
-
-Durations have units: 500ms, 20s, 5m, 12h, 30d; sizes too: 512KiB, 40MiB. Lists are written
-[\"1s\", \"10s\"], in flags and the environment also 1s,10s. Entries are written
-{\"fulfilment.deadline\" = \"5m\"}, or one at a time: --set sagas.timers.fulfilment.deadline=5m.
-docs/configuration.md explains every setting.
-
-Examples:
-  millrace config show                       every setting
-  millrace config show kafka postgres.write  only these
-  millrace config show --changed             only settings that differ from the default
-  millrace config check --config next.toml   check whether `run` could start; exit code 2 and the reason if not
-
-Passwords, tokens and Kafka's properties are shown as ***.";
-
-/// What to do with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum Action {
-    /// Show every setting, its value in force and where it comes from; secrets as ***
-    #[command(after_help = HELP)]
-    Show(Options),
-    /// Check the configuration as `millrace run` does when it starts; connects to nothing
-    #[command(after_help = HELP)]
-    Check,
-}
 
 /// Options of `config show`.
 #[derive(Debug, Args)]
@@ -54,10 +20,10 @@ pub struct Options {
 }
 
 /// A setting, or an entry of one.
-struct Row {
-    name: String,
+pub(super) struct Row {
+    pub(super) name: String,
     value: Value,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 /// Prints the requested settings.
@@ -65,18 +31,23 @@ struct Row {
 /// # Errors
 /// [`Failure::Usage`] for an unknown name.
 pub fn show(loaded: &Loaded, format: Format, options: &Options) -> Result<(), Failure> {
-    for name in &options.names {
-        if !is_component(name) && !names().any(|setting| setting == name) {
-            return Err(Failure::usage(unknown(name)));
-        }
-    }
+    refuse_unknown(&options.names)?;
     let asked = |row: &Row| options.names.is_empty() || options.names.iter().any(|name| row.is_of(name));
     let changed = |row: &Row| !options.changed || row.origin != Origin::Default;
     let rows: Vec<Row> = rows(loaded)?.into_iter().filter(|row| asked(row) && changed(row)).collect();
     output::print(format, &table(&rows), &rows.iter().map(Row::json).collect())
 }
 
-fn rows(loaded: &Loaded) -> Result<Vec<Row>, Failure> {
+/// Refuses what is neither a setting nor a component.
+pub(super) fn refuse_unknown(asked: &[String]) -> Result<(), Failure> {
+    match asked.iter().find(|name| !is_component(name) && !names().any(|setting| setting == **name)) {
+        Some(name) => Err(Failure::usage(unknown(name))),
+        None => Ok(()),
+    }
+}
+
+/// Every setting in force.
+pub(super) fn rows(loaded: &Loaded) -> Result<Vec<Row>, Failure> {
     let values = serde_json::to_value(&loaded.config);
     let values = values.map_err(|error| Failure::refused("the configuration").caused_by(error))?;
     let mut rows = Vec::new();
@@ -113,7 +84,7 @@ impl Row {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match &self.value {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.clone(),
@@ -121,7 +92,7 @@ impl Row {
         }
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let Self { name, value, origin } = self;
         json!({ "setting": name, "value": value, "origin": origin.kind(), "place": origin.place() })
     }

@@ -250,6 +250,7 @@ fn old_names_lead_to_every_setting_once() {
         "topics.growth_hold",
         "audit.whole_interval",
         "metrics.interval",
+        "metrics.documents_interval",
         "kafka.property_files",
         "elasticsearch.api_key_file",
         "connect.database_user",

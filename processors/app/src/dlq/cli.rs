@@ -8,9 +8,9 @@ use millrace_ops::moment;
 
 /// The help's explanation of dead letters.
 pub const HELP: &str = "\
-A record that fails is retried a few times, then it becomes a dead letter: a row of the table `dead_letter` of its side and a
-record on the topic <topic>.<group>.dlq. Its id has the side and the row: w12 is on the write side (commands, sagas,
-effects), r7 is an event that a view could not fold (read side). A view applies no further event of the dead letter's stream
+A record that fails is retried a few times, then it becomes a dead letter: a row of the table `dead_letter` of its side and a \
+record on the topic <topic>.<group>.dlq. Its id has the side and the row: w12 is on the write side (commands, sagas, \
+effects), r7 is an event that a view could not fold (read side). A view applies no further event of the dead letter's stream \
 until the letter is redriven or discarded.
 
 Usual steps: find the letters, look at one, remove the cause, try it, redrive.
@@ -174,17 +174,17 @@ Examples:
   millrace dlq redrive w12 w13 --why \"the customer is registered now\"
   millrace dlq redrive --group orders --code refused-by-database --rate 50 --why \"the column is wider now\"
 
-Each letter is redriven in its own transaction: run an interrupted redrive again, and letters that are already redriven or
-discarded are skipped. A redriven record is processed before later records of its key. When it fails again after all its
+Each letter is redriven in its own transaction: run an interrupted redrive again, and letters that are already redriven or \
+discarded are skipped. A redriven record is processed before later records of its key. When it fails again after all its \
 attempts, it becomes a new dead letter.
 
-A record that was too large for its dead letter topic is read from its source topic, as long as that keeps it; `dlq show`
+A record that was too large for its dead letter topic is read from its source topic, as long as that keeps it; `dlq show` \
 says so.
 
-A document that Elasticsearch refused (code document-refused) is built again from its current row, or from its event in the
+A document that Elasticsearch refused (code document-refused) is built again from its current row, or from its event in the \
 outbox, and sent; when it is refused again, its letter stays open.
 
-Exit code 1 when a letter could not be redriven; the others are. With --dry-run when a record would fail again, would wait,
+Exit code 1 when a letter could not be redriven; the others are. With --dry-run when a record would fail again, would wait, \
 or could not be tried.";
 
 /// Options of `dlq discard`.
@@ -215,7 +215,7 @@ Examples:
   millrace dlq discard r7 --why \"a test order, it was never placed\"
   millrace dlq discard --topic millrace.cmd.orders.v1 --code undecodable --why \"sent by a broken client, sent again since\"
 
-The group continues as if it had applied the record; the view's rows of that stream may be wrong from then on. The letter
+The group continues as if it had applied the record; the view's rows of that stream may be wrong from then on. The letter \
 stays in the table `dead_letter` as discarded, and its record stays on the dead letter topic.";
 
 #[cfg(test)]

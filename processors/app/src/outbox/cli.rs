@@ -32,18 +32,18 @@ pub struct Skip {
 }
 
 const SKIP_HELP: &str = "\
-For a connector that fails again after each restart because Kafka refuses a row: `millrace status` shows the error, and no later
-row reaches Kafka. If the row is only a little too large, raise the topic's limit instead (connectors/README.md, Sizes). The
+For a connector that fails again after each restart because Kafka refuses a row: `millrace status` shows the error, and no later \
+row reaches Kafka. If the row is only a little too large, raise the topic's limit instead (connectors/README.md, Sizes). The \
 largest rows:
   SELECT id, topic, aggregateid, version, octet_length(payload) FROM outbox ORDER BY 5 DESC LIMIT 5
 
-If Kafka accepts the row from Millrace's own producer, it is written to the topic and nothing is lost. Otherwise a record without
-value, with the row's key and headers, is written in its place, and `millrace verify` accepts it from then on. For every group
-that reads the topic the record is a dead letter: a view applies no further event of that stream until the letter is
+If Kafka accepts the row from Millrace's own producer, it is written to the topic and nothing is lost. Otherwise a record without \
+value, with the row's key and headers, is written in its place, and `millrace verify` accepts it from then on. For every group \
+that reads the topic the record is a dead letter: a view applies no further event of that stream until the letter is \
 discarded, then continues without the event. The write side keeps the event.
 
-While the command runs, Connect skips every row that Kafka refuses (errors.tolerance=all); `millrace verify` names them. The
-command does not work when Connect's workers have exactly.once.source.support. If it is killed, `millrace setup` sets
+While the command runs, Connect skips every row that Kafka refuses (errors.tolerance=all); `millrace verify` names them. The \
+command does not work when Connect's workers have exactly.once.source.support. If it is killed, `millrace setup` sets \
 errors.tolerance to none again, and the same command continues.
 
 Examples:

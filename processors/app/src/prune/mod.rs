@@ -12,7 +12,7 @@ use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
 
 const HELP: &str = "\
-Removes rows of the two databases that are older than their retention and no longer needed. `millrace run` does the same, at a
+Removes rows of the two databases that are older than their retention and no longer needed. `millrace run` does the same, at a \
 bounded rate (retention.interval, retention.rows_per_second).
 
   receipts       receipts of commands (retention.receipts), once Kafka has deleted their records
@@ -22,11 +22,11 @@ bounded rate (retention.interval, retention.rows_per_second).
   dead-letters   dead letters that were redriven or discarded (retention.dead_letters), with their copies in Kafka
   audit          the audit of operators' changes (retention.audit)
 
-Events are never removed. Nothing is done twice because its row was removed: when a record is read again, no command is decided
-again, no step taken again and no call made again. A group of the write side cannot be reset to before its removed dead
+Events are never removed. Nothing is done twice because its row was removed: when a record is read again, no command is decided \
+again, no step taken again and no call made again. A group of the write side cannot be reset to before its removed dead \
 letters; `millrace status` reports such a reset.
 
-Batches are small, so that everything else can run, and the command can be stopped at any time. The space is reused for new
+Batches are small, so that everything else can run, and the command can be stopped at any time. The space is reused for new \
 rows; VACUUM FULL returns it to the operating system.
 
 Examples:
@@ -35,7 +35,7 @@ Examples:
   millrace prune --only effect-bodies --only audit
   millrace prune --dry-run --set retention.audit=1y
 
-Exit code 1 when another process is removing rows, or when Debezium has not carried the outbox for a minute; rows that do not
+Exit code 1 when another process is removing rows, or when Debezium has not carried the outbox for a minute; rows that do not \
 depend on Debezium are still removed.";
 
 /// Options of `prune`.

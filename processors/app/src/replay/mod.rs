@@ -20,13 +20,13 @@ use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
 
 const HELP: &str = "\
-A view is always rebuilt from the first event, whichever offset is named, because a row can only be folded from its first
-event. The flags are those of Kafka's kafka-consumer-groups --reset-offsets, which has the same effect while `millrace run` is
+A view is always rebuilt from the first event, whichever offset is named, because a row can only be folded from its first \
+event. The flags are those of Kafka's kafka-consumer-groups --reset-offsets, which has the same effect while `millrace run` is \
 stopped: the next start detects the reset and rebuilds.
 
-The next generation has its own table, index and group (`<namespace>.<view>.g2` in Kafka). The old one goes on serving and
-applying events. When both have applied the same records, their rows are compared. If they are equal, the new one serves and
-the old one follows. If they differ, nothing is swapped and the differing fields are shown; --accept-differences swaps
+The next generation has its own table, index and group (`<namespace>.<view>.g2` in Kafka). The old one goes on serving and \
+applying events. When both have applied the same records, their rows are compared. If they are equal, the new one serves and \
+the old one follows. If they differ, nothing is swapped and the differing fields are shown; --accept-differences swaps \
 anyway, for a view whose code has changed.
 
 --from-outbox folds the events of the outbox instead, when Kafka no longer has all of them.

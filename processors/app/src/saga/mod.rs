@@ -24,7 +24,7 @@ Examples:
   millrace saga cancel fulfilment/10248 --why fraud
                                                  undo the steps so far with the saga's compensating commands
 
-An instance is stuck when its next record is a dead letter (millrace dlq list --group fulfilment), when its timer fails,
+An instance is stuck when its next record is a dead letter (millrace dlq list --group fulfilment), when its timer fails, \
 or when it has taken no step for a while (--stuck-after).";
 
 /// What to do with sagas.

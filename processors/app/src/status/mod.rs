@@ -13,7 +13,7 @@ use crate::progress::Terminal;
 
 /// The help's explanation of output and exit codes.
 pub const HELP: &str = "\
-The first line is the verdict and what to do. Then comes only what is wrong, in progress or behind. The state of a component
+The first line is the verdict and what to do. Then comes only what is wrong, in progress or behind. The state of a component \
 that does not answer is `unknown`. --all shows everything; JSON always has everything.
 
 Exit codes:

@@ -27,16 +27,16 @@ Compares the following and changes nothing unless --repair is given:
   ledger     with --customer: accounts hold what the ledger says
   provider   with --customer: the payment provider, if there is one, answers the same to each call of the newest payments
 
-Everything else may run: rows are compared in one snapshot, with the events that the view has applied. The events of a view
+Everything else may run: rows are compared in one snapshot, with the events that the view has applied. The events of a view \
 are folded into temporary tables, which are removed afterwards.
 
---repair writes missing events, rejections and commands to their topics again with their original ids, replaces rows by the
-folded ones, and sends documents again. A row that SQL computes differently is not repaired: either the fold or the SQL is
-wrong; fix it, and `millrace replay` rebuilds the view. For a log (`events`) the documents are compared with the events;
+--repair writes missing events, rejections and commands to their topics again with their original ids, replaces rows by the \
+folded ones, and sends documents again. A row that SQL computes differently is not repaired: either the fold or the SQL is \
+wrong; fix it, and `millrace replay` rebuilds the view. For a log (`events`) the documents are compared with the events; \
 documents without an event are not searched for.
 
---incremental compares what is new since the last comparison without findings, and the next part of the rest: all rows and
-topics within 96 comparisons, documents of the log within 672. Without an earlier comparison, or after one that found wrong
+--incremental compares what is new since the last comparison without findings, and the next part of the rest: all rows and \
+topics within 96 comparisons, documents of the log within 672. Without an earlier comparison, or after one that found wrong \
 rows, it compares everything.
 
 Examples:

@@ -7,6 +7,7 @@
 mod freshness;
 mod records;
 mod refusals;
+mod senders;
 mod views;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,8 @@
 use millrace_schemas::{DEFINITIONS, Definition, Field, Kind, described, example};
 use serde_json::Value;
 
+use crate::senders;
+
 /// Every command or event of a context, or what becomes of commands that it refuses.
 pub(super) fn section(context: &str, kind: Kind) -> String {
     let (title, topic) = match kind {
@@ -22,8 +24,9 @@ fn record(definition: &Definition) -> String {
     let (doc, fields) = described(definition);
     let fields: String = fields.iter().map(row).collect();
     let example = example(definition).map(shown).unwrap_or_default();
+    let sent_by = senders::sentence(name);
     format!(
-        "\n### `{name}`\n\n{doc} `{full_name}`, keyed by `{key}`.\n\n| field | type | default | |\n|---|---|---|---|\n{fields}{example}"
+        "\n### `{name}`\n\n{doc} `{full_name}`, keyed by `{key}`.{sent_by}\n\n| field | type | default | |\n|---|---|---|---|\n{fields}{example}"
     )
 }
 

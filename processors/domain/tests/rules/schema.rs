@@ -1,4 +1,4 @@
-//! The part of JSON Schema (2020-12) that the schema of rules uses. Another keyword fails the test.
+//! The part of JSON Schema (2020-12) that the schemas of rules and of Kibana's saved objects use. Another keyword fails the test.
 
 use serde_json::{Map, Value};
 
@@ -30,7 +30,7 @@ impl Schema {
             "type" => is_of(wanted.as_str().expect("a type"), value),
             "required" => list(wanted).iter().all(|name| value.get(name.as_str().expect("a name")).is_some()),
             "properties" => self.properties(wanted, value),
-            "additionalProperties" => only(all, value),
+            "additionalProperties" => self.additional(wanted, all, value),
             "items" => value.as_array().is_none_or(|items| items.iter().all(|item| self.fits(wanted, item))),
             "minItems" => value.as_array().is_none_or(|items| items.len() >= count(wanted)),
             "maxItems" => value.as_array().is_none_or(|items| items.len() <= count(wanted)),
@@ -38,6 +38,8 @@ impl Schema {
             "maxLength" => value.as_str().is_none_or(|text| text.chars().count() <= count(wanted)),
             "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().expect("a number")),
             "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().expect("a number")),
+            "contentMediaType" => wanted == "application/json",
+            "contentSchema" => value.as_str().is_none_or(|text| self.text_fits(wanted, text)),
             "pattern" => value.as_str().is_none_or(|text| matches(wanted.as_str().expect("a pattern"), text)),
             other => panic!("what does {other} mean?"),
         }
@@ -49,15 +51,22 @@ impl Schema {
         wanted.as_object().expect("properties").iter().all(fits)
     }
 
+    /// The fields that `properties` does not name.
+    fn additional(&self, wanted: &Value, all: &Map<String, Value>, value: &Value) -> bool {
+        let known = |name: &str| all.get("properties").is_some_and(|known| known.get(name).is_some());
+        let mut others = value.as_object().into_iter().flatten().filter(|(name, _)| !known(name));
+        others.all(|(_, value)| wanted != false && self.fits(wanted, value))
+    }
+
+    /// JSON that is kept as text.
+    fn text_fits(&self, wanted: &Value, text: &str) -> bool {
+        serde_json::from_str(text).is_ok_and(|value| self.fits(wanted, &value))
+    }
+
     fn defined(&self, reference: &Value) -> &Value {
         let pointer = reference.as_str().and_then(|text| text.strip_prefix('#')).expect("within this file");
         self.0.pointer(pointer).unwrap_or_else(|| panic!("{reference} is not defined"))
     }
-}
-
-fn only(all: &Map<String, Value>, value: &Value) -> bool {
-    let known = |name: &String| all["properties"].get(name).is_some();
-    value.as_object().is_none_or(|fields| fields.keys().all(known))
 }
 
 fn is_of(kind: &str, value: &Value) -> bool {
@@ -65,6 +74,8 @@ fn is_of(kind: &str, value: &Value) -> bool {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
         "integer" => value.is_i64() || value.is_u64(),
         other => panic!("what is {other}?"),
     }

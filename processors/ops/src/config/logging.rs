@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Logging {
     /// The filter: `info`, or `millrace_engine=debug,info`. By default `millrace run` logs `info`, and other commands log `warn`.
+    /// Kafka's own client logs only where the filter names it: `info,librdkafka=info,rdkafka=info`.
     pub filter: Option<String>,
     /// `text` or `json`.
     pub format: LogFormat,

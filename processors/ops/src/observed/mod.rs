@@ -3,6 +3,7 @@
 //! those of `millrace status`.
 
 mod carried;
+pub(crate) mod documents;
 mod family;
 mod figures;
 mod locks;
@@ -26,6 +27,7 @@ use crate::status::databases;
 use crate::status::{lag, services};
 
 use carried::{Outbox, Uncarried};
+use documents::Documents;
 use family::{number, seconds_since};
 use queries::Queries;
 use slow::Slow;
@@ -51,6 +53,7 @@ pub struct Observer<'c> {
     outbox: Outbox,
     slow: Slow,
     queries: Queries,
+    documents: Documents,
     elasticsearch: Elasticsearch,
     /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
@@ -66,8 +69,21 @@ impl<'c> Observer<'c> {
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (outbox, slow, queries) = (Outbox::default(), Slow::default(), Queries::of(config));
+        let documents = Documents::default();
         let (elasticsearch, answered, unknown) = (Elasticsearch::default(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self { config, write, read, lease: None, outbox, slow, queries, elasticsearch, answered, unknown })
+        Ok(Self {
+            config,
+            write,
+            read,
+            lease: None,
+            outbox,
+            slow,
+            queries,
+            documents,
+            elasticsearch,
+            answered,
+            unknown,
+        })
     }
 
     /// Queries once. A part that does not answer has no figures, and its success metric is 0.
@@ -84,6 +100,7 @@ impl<'c> Observer<'c> {
             figures.extend(self.told(part, answer));
         }
         self.queries.time_next(self.config, &self.read).await;
+        self.documents.write(self.config, &figures).await;
         Ok(figures)
     }
 

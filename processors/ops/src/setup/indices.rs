@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::elastic::Client;
 use crate::failure::Failure;
 use crate::layout::{self, ReadModel};
+use crate::observed::documents::{self, OPERATIONS};
 use crate::replay::generations::{Generation, State};
 
 /// Creates the indices of all live published generations, and points the aliases at the serving ones.
@@ -24,7 +25,29 @@ pub(super) async fn create(
     let (models, elastic) = (layout::read_models(config), Client::new(&config.elasticsearch)?);
     let dry = steps.dry;
     let done = try_join_all(models.iter().map(|model| create_of(config, &elastic, model, live, dry))).await?;
-    done.iter().flatten().try_for_each(|(did, what, name)| steps.report(*did, what, name))
+    let operations = create_operations(config, &elastic, dry).await?;
+    done.iter().flatten().chain(&operations).try_for_each(|(did, what, name)| steps.report(*did, what, name))
+}
+
+type Done = Vec<(Did, &'static str, String)>;
+
+/// Creates the index of the namespace's figures, of which there is one generation: its documents are replaced all the time.
+async fn create_operations(config: &Config, elastic: &Client, dry: bool) -> Result<Done, Failure> {
+    if config.metrics.documents().is_none() {
+        return Ok(Vec::new());
+    }
+    let (alias, index) = (config.namespace.index_alias(OPERATIONS), config.namespace.index(OPERATIONS, 1));
+    let mappings = mappings(&alias, documents::MAPPING)?;
+    let mapped = Mapped { elastic: elastic.clone(), alias, mappings, dry };
+    let template = mapped.template(config).await?;
+    let created = mapped.index(&index).await?;
+    let pointed = mapped.point_alias(&index).await?;
+    let Mapped { alias, .. } = mapped;
+    Ok(vec![
+        (template, "index template", alias.clone()),
+        (created, "index", index),
+        (pointed, "alias", alias),
+    ])
 }
 
 /// Creates the indices of one read model.
@@ -34,7 +57,7 @@ async fn create_of(
     model: &ReadModel,
     live: &[Generation],
     dry: bool,
-) -> Result<Vec<(Did, &'static str, String)>, Failure> {
+) -> Result<Done, Failure> {
     let Some(mapped) = Mapped::of(config, elastic, model, dry)? else { return Ok(Vec::new()) };
     // Generations of another shape are handled by another build.
     let ours = live.iter().filter(|one| one.view == model.name && one.is_of(&model.shape));

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::http::Http;
 use crate::kafka::{self, Reader};
 use crate::layout::{self, Side};
+use crate::observed::documents::OPERATIONS;
 use crate::postgres::Database;
 
 /// The timeout for the walsender to release the slot after its connector was removed.
@@ -154,8 +155,9 @@ async fn generation_groups(config: &Config) -> Result<Vec<String>, Failure> {
 
 async fn remove_indices(config: &Config, steps: &mut Steps<'_>) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
-    for model in layout::read_models(config).into_iter().filter(|model| model.mapping.is_some()) {
-        let alias = config.namespace.index_alias(model.name);
+    let published = layout::read_models(config).into_iter().filter(|model| model.mapping.is_some());
+    for name in published.map(|model| model.name).chain([OPERATIONS]) {
+        let alias = config.namespace.index_alias(name);
         let alias = alias.as_str();
         let pattern = format!("{alias}-g*");
         let pattern = [pattern.as_str()];

@@ -1,20 +1,16 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.apicurio.registry.serde.avro.AvroKafkaSerializer;
 import java.io.BufferedReader;
-import java.io.ByteArrayOutputStream;
-import java.io.DataOutputStream;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import org.apache.avro.Schema;
-import org.apache.avro.generic.GenericDatumWriter;
+import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.generic.GenericRecordBuilder;
-import org.apache.avro.io.EncoderFactory;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /** Produces a record for each line of its input, with the settings of the line. */
@@ -31,7 +27,7 @@ public class Producer {
         Map.of("ce_id", row.get("id").asText(), "ce_source", "matrix")
             .forEach((name, value) -> record.headers().add(name, value.getBytes(StandardCharsets.UTF_8)));
         var transactional = row.get("transactional").asBoolean();
-        try (var producer = new KafkaProducer<>(settings(row), new StringSerializer(), new ByteArraySerializer())) {
+        try (var producer = new KafkaProducer<String, GenericRecord>(settings(row))) {
             if (transactional) {
                 producer.initTransactions();
                 producer.beginTransaction();
@@ -46,7 +42,13 @@ public class Producer {
 
     static Map<String, Object> settings(JsonNode row) {
         var settings = new HashMap<String, Object>();
-        settings.put("bootstrap.servers", List.of(System.getenv("KAFKA_BROKERS").split(",")));
+        settings.put("bootstrap.servers", System.getenv("KAFKA_BROKERS"));
+        settings.put("key.serializer", StringSerializer.class);
+        settings.put("value.serializer", AvroKafkaSerializer.class);
+        settings.put("apicurio.registry.url", System.getenv("SCHEMA_REGISTRY_URL").replace("/ccompat/v7", "/registry/v3"));
+        settings.put("apicurio.registry.artifact.artifact-id", row.get("subject").asText());
+        settings.put("apicurio.registry.canonicalize", true);
+        settings.put("apicurio.registry.auto-register", false);
         settings.put("compression.type", row.get("compression").asText());
         if (!row.get("murmur2").asBoolean()) {
             settings.put("partitioner.class", "org.apache.kafka.clients.producer.RoundRobinPartitioner");
@@ -57,17 +59,9 @@ public class Producer {
         return settings;
     }
 
-    static byte[] value(JsonNode row) throws Exception {
-        var schema = new Schema.Parser().parse(row.get("schema").toString());
-        var builder = new GenericRecordBuilder(schema);
+    static GenericRecord value(JsonNode row) {
+        var builder = new GenericRecordBuilder(new Schema.Parser().parse(row.get("schema").toString()));
         row.get("value").fields().forEachRemaining(field -> builder.set(field.getKey(), field.getValue().asText()));
-        var bytes = new ByteArrayOutputStream();
-        var framed = new DataOutputStream(bytes);
-        framed.writeByte(0);
-        framed.writeInt(row.get("schema_id").asInt());
-        var encoder = EncoderFactory.get().binaryEncoder(framed, null);
-        new GenericDatumWriter<>(schema).write(builder.build(), encoder);
-        encoder.flush();
-        return bytes.toByteArray();
+        return builder.build();
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use millrace_engine::database::Pool;
 use millrace_ops::config::Config;
+use millrace_ops::config::units::written_duration;
 use millrace_ops::failure::Failure;
 use millrace_ops::reached::{self, Elasticsearch, Kafka};
 use serde_json::{Value, json};
@@ -31,6 +32,35 @@ struct Dependency {
     /// `None` until it was asked: whether it answers, and why not.
     answers: Option<Result<(), String>>,
     since: DateTime<Utc>,
+}
+
+/// What the log says of an outage: one line when it begins, and one when it ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Change<'a> {
+    Away(&'a str),
+    Back(String),
+    /// The first answer of a component that is there.
+    There,
+}
+
+impl<'a> Change<'a> {
+    fn of(answered: Option<bool>, answer: &'a Result<(), String>, lasted: TimeDelta) -> Self {
+        match answer {
+            Err(why) => Self::Away(why),
+            Ok(()) if answered == Some(false) => {
+                Self::Back(written_duration(Duration::from_secs(lasted.num_seconds().unsigned_abs())))
+            }
+            Ok(()) => Self::There,
+        }
+    }
+
+    fn tell(&self, component: &str) {
+        match self {
+            Self::Away(why) => tracing::warn!(component, why, "an outage begins: work that needs it waits"),
+            Self::Back(after) => tracing::info!(component, after, "the outage is over"),
+            Self::There => {}
+        }
+    }
 }
 
 /// The components that a process uses.
@@ -59,7 +89,9 @@ impl Dependencies {
         for known in self.all().iter_mut().filter(|known| known.name == name) {
             let was = known.answers.as_ref().map(Result::is_ok);
             if was != Some(answer.is_ok()) {
-                known.since = Utc::now();
+                let now = Utc::now();
+                Change::of(was, &answer, now - known.since).tell(name);
+                known.since = now;
             }
             known.answers = Some(answer.clone());
         }
@@ -163,6 +195,15 @@ async fn select(work: &Handle, pool: Pool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_is_one_line_when_it_begins_and_one_with_its_length_when_it_ends() {
+        let (away, back, lasted) = (Err("refused".to_owned()), Ok(()), TimeDelta::seconds(125));
+        assert_eq!(Change::of(None, &away, lasted), Change::Away("refused"), "it may begin with the process");
+        assert_eq!(Change::of(Some(true), &away, lasted), Change::Away("refused"));
+        assert_eq!(Change::of(Some(false), &back, lasted), Change::Back("2m 5s".to_owned()));
+        assert_eq!(Change::of(None, &back, lasted), Change::There);
+    }
 
     #[test]
     fn a_component_has_its_state_since_it_changed_and_only_what_is_needed_is_missed() {
