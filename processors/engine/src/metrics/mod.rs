@@ -119,6 +119,7 @@ mod tests {
         GATEWAY_REQUESTS.with_label_values(&["r", "GET", "200"]).inc();
         GATEWAY_SECONDS.with_label_values(&["r", "GET"]).observe(1.0);
         BUILD.with_label_values(&["1", "1"]).set(1);
+        ALLOCATOR_BYTES.with_label_values(&["a", "committed"]).set(1);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
         PRUNE_FAILURES.with_label_values(&["g"]).inc();
@@ -135,7 +136,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            47
+            48
         );
     }
 
