@@ -1,17 +1,25 @@
-//! Each fault fires its alert in a real Prometheus, whose Alertmanager tells people once, and the alert ends with the fault.
+//! Each fault fires its alert in a real Prometheus, whose Alertmanager tells people once, and the alert ends with the fault. All that
+//! rules and dashboard ask for is there.
+
+use std::collections::BTreeSet;
 
 use millrace_tests::link::{Link, State};
-use millrace_tests::load::register;
+use millrace_tests::load::{command, register};
 use millrace_tests::prometheus::{Alertmanager, Alerts};
+use millrace_tests::promql;
 use millrace_tests::stack::connect;
 use millrace_tests::{Process, Raw, becomes, eventually, kafka};
 use reqwest::Method;
+use serde_json::json;
 
 use crate::faults::{connector, drop_the_slot, stops};
 use crate::fulfilment::{Shop, place, shop};
 use crate::{WORKSHOP, beside_others};
 
-const SETTINGS: [(&str, &str); 5] = [
+const CONTEXTS: &str =
+    r#"["campaigns", "carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"]"#;
+const SETTINGS: [(&str, &str); 6] = [
+    ("contexts", CONTEXTS),
     ("metrics.interval", "200ms"),
     ("audit.interval", "5s"),
     ("retries.delays", "[100ms]"),
@@ -48,6 +56,7 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
     if let Some(manager) = &manager {
         each_was_told_once(&shop, manager).await;
     }
+    every_expression_has_series_with_its_labels(&shop, &alerts).await;
 }
 
 /// The saga has taken no step for an hour.
@@ -143,4 +152,33 @@ async fn each_was_told_once(shop: &Shop, manager: &Alertmanager) {
         }
     })
     .await;
+}
+
+/// What has no series in this story, and why.
+const WITHOUT: [(&str, &str); 0] = [];
+
+/// Of the rules and the dashboard: each selector, and each label by which an expression groups or that a text names.
+async fn every_expression_has_series_with_its_labels(shop: &Shop, alerts: &Alerts) {
+    let (mut asked, mut without, mut unlabelled) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for (expression, texts) in alerts.expressions(&shop.instance.name).await {
+        let (selectors, mut labels) = (promql::selectors(&expression), BTreeSet::new());
+        assert!(!selectors.is_empty(), "{expression}");
+        let before = without.len();
+        for selector in selectors {
+            let found = alerts.labels(&selector).await;
+            if found.is_empty() {
+                without.insert(selector.clone());
+            }
+            labels.extend(found);
+            asked.insert(selector);
+        }
+        let wanted = promql::labels(&expression, &texts);
+        if without.len() == before && !wanted.is_subset(&labels) {
+            unlabelled.push((expression, wanted, labels));
+        }
+    }
+    let known: BTreeSet<String> = WITHOUT.iter().map(|(selector, _)| (*selector).to_owned()).collect();
+    let surprising: Vec<&String> = without.difference(&known).collect();
+    assert!(surprising.is_empty() && unlabelled.is_empty(), "{surprising:#?} {unlabelled:#?}");
+    assert!(asked.is_empty() || known.is_subset(&asked), "no expression asks for some of {known:?}");
 }

@@ -28,7 +28,9 @@ impl Client {
         let mut url = url.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => segments.pop_if_empty().extend(["v1", "traces"]),
-            Err(()) => return Err(Failure::usage("otlp.endpoint: it has no path, as an http:// address has")),
+            Err(()) => {
+                return Err(Failure::usage("otlp.endpoint: it has no path, as an http:// address has"));
+            }
         };
         let client = reqwest::Client::builder().timeout(timeout).redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;

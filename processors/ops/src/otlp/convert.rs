@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn a_span_that_is_the_first_of_its_trace_has_no_parent_and_no_status() {
-        let it =
-            converted(Span::ending_now((None, CONTEXT), "batch".to_owned(), Kind::Internal, UNIX_EPOCH));
+        let it = converted(Span::ending_now((None, CONTEXT), "batch".to_owned(), Kind::Internal, UNIX_EPOCH));
         assert_eq!((it.parent_span_id.len(), it.flags, it.status), (0, 0x103, None));
     }
 }
