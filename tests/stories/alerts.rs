@@ -40,6 +40,7 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
     let process = shop.instance.start_with(&["--set", &format!("payment.url={url}")], &[]);
     let manager = Alertmanager::start(WORKSHOP, &shop.outside.mail()).await;
     let alerts = Alerts::telling(WORKSHOP, &shop.instance, &process, manager.as_ref()).await;
+    shop.instance.send_and_wait(&campaign()).await.expect_success();
     shop.instance.send(&[place(1, 1, &[(0, 1)])]).await;
     shop.rest().await;
     alerts.are(&[]).await;
@@ -57,6 +58,17 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
         each_was_told_once(&shop, manager).await;
     }
     every_expression_has_series_with_its_labels(&shop, &alerts).await;
+}
+
+/// A campaign and its segment: a panel shows how many could be created.
+fn campaign() -> [String; 2] {
+    let rules = json!({"fact": "country", "is": "=", "value": "Mexico"}).to_string();
+    let segment = json!({"segment_id": "mexicans", "name": "Mexicans", "rules": rules});
+    let campaign = json!({
+        "campaign_id": "spring", "segment_id": "mexicans", "name": "Spring", "subject": "Hello",
+        "message": "It is spring.",
+    });
+    [command("DefineSegment", 0, segment), command("CreateCampaign", 1, campaign)]
 }
 
 /// The saga has taken no step for an hour.
