@@ -44,7 +44,8 @@ impl Cluster {
         let cluster = Self { programs: programs.into(), folder, port };
         cluster.hand_over();
         let mut init = cluster.program("initdb");
-        init.args(["-U", "postgres", "-A", "trust", "--no-sync", "-D"]).arg(cluster.data());
+        init.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(cluster.data());
         done(&mut init);
         cluster.configure();
         cluster.run();
