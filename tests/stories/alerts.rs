@@ -102,7 +102,7 @@ async fn a_view_is_held_back(shop: &Shop, alerts: &Alerts) {
 
 async fn elasticsearch_is_away(shop: &Shop, link: &Link, alerts: &Alerts) {
     link.becomes(State::Cut);
-    shop.instance.send(&[register(21)]).await;
+    shop.instance.send(&[register(24)]).await;
     alerts.include(&["MillraceOutage", "MillracePartUnknown"]).await;
     link.becomes(State::Well);
     alerts.are(&[]).await;
