@@ -19,6 +19,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY schemas/Cargo.toml schemas/
 COPY processors/domain/Cargo.toml processors/domain/
 COPY processors/kafka/Cargo.toml processors/kafka/
+COPY processors/memory/Cargo.toml processors/memory/
 COPY processors/store/Cargo.toml processors/store/
 COPY processors/engine/Cargo.toml processors/engine/
 COPY processors/ops/Cargo.toml processors/ops/

@@ -68,6 +68,8 @@ struct Drained {
     cpu: Seconds,
     per_cpu_second: f64,
     peak_mb: Option<f64>,
+    /// Spans that a collector has taken, and those that were dropped.
+    spans: [f64; 2],
 }
 
 /// The state at one moment of a drain.
@@ -76,6 +78,7 @@ struct Moment {
     records: u64,
     documents: f64,
     batches: f64,
+    spans: [f64; 2],
     cpu: Seconds,
 }
 
@@ -190,7 +193,9 @@ impl Task<'_> {
         let metrics = running.metrics().await?;
         let documents = metrics.sum("millrace_documents_published_total", &[]);
         let batches = metrics.sum("millrace_batch_records_count", &[]);
-        Ok(Moment { at: seen.at, records: seen.records, documents, batches, cpu })
+        let spans =
+            ["exported", "dropped"].map(|what| metrics.sum(&format!("millrace_spans_{what}_total"), &[]));
+        Ok(Moment { at: seen.at, records: seen.records, documents, batches, spans, cpu })
     }
 
     fn drained(&self, run: u32, first: &Moment, last: &Moment, peak_mb: f64) -> Drained {
@@ -209,11 +214,21 @@ impl Task<'_> {
             per_cpu_second: records / counted,
             cpu,
             peak_mb: Some(peak_mb),
+            spans: last.spans,
         }
     }
 }
 
 impl Drained {
+    /// Those that wait for the collector at the end are in neither number.
+    fn told_of_spans(&self) -> String {
+        let [taken, dropped] = self.spans.map(whole);
+        format!(
+            "{}, run {}: {taken} spans were taken by the collector until the end, {dropped} dropped",
+            self.case, self.run
+        )
+    }
+
     fn row(&self) -> Vec<String> {
         let cpu = |name: &str| {
             self.cpu.get(name).map_or_else(String::new, |seconds| format!("{:.2}", seconds.max(0.0)))
@@ -237,10 +252,11 @@ impl Drained {
 
 /// Each run, and the median of each case.
 fn report(instance: &Instance, title: String, drained: &[Drained]) -> Report {
-    let notes = vec![
+    let mut notes = vec![
         medians(drained),
         "Debezium's connector was stopped; CPU time of the measurement itself is left out.".to_owned(),
     ];
+    notes.extend(drained.iter().filter(|run| run.spans != [0.0; 2]).map(Drained::told_of_spans));
     let figures = json!({"settings": instance.settings(), "runs": drained});
     Report {
         title,

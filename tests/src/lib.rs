@@ -9,6 +9,7 @@
     reason = "the harness is part of the tests: what it does not expect fails the story with a message"
 )]
 
+pub mod cluster;
 pub mod collector;
 pub mod facade;
 pub mod instance;
@@ -22,6 +23,7 @@ pub mod outside;
 pub mod patience;
 pub mod process;
 pub mod prometheus;
+pub mod promql;
 pub mod registry;
 pub mod settle;
 pub mod snapshot;

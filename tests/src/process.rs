@@ -58,6 +58,17 @@ impl Process {
         .await;
     }
 
+    /// Waits until `/livez` shows that a task runs.
+    pub async fn runs(&self, task: &str) {
+        eventually(&format!("{task} runs"), async || {
+            let (_, told) = self.probed("livez").await?;
+            let mut tasks = told["tasks"].as_array().into_iter().flatten();
+            let runs = tasks.any(|of| of["name"] == task && of["state"] == "running");
+            if runs { Ok(()) } else { Err(told.to_string()) }
+        })
+        .await;
+    }
+
     /// Status and text of a path, if it answers.
     pub async fn asked(&self, path: &str) -> Result<(u16, String), String> {
         self.0.asked(path).await.map_err(|error| error.to_string())

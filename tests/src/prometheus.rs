@@ -88,6 +88,30 @@ impl Alerts {
         self.become_what(&format!("others than {ended:?}"), |firing| firing.is_disjoint(&set(ended))).await;
     }
 
+    /// What the rules and the dashboard ask for, for people and in PromQL, with the texts that name labels of the answer.
+    pub async fn expressions(&self, namespace: &str) -> Vec<(String, String)> {
+        let Some(Prometheus { address, .. }) = &self.0 else { return Vec::new() };
+        let rules = asked(address, "rules", &[]).await.expect("the rules");
+        let groups = rules["data"]["groups"].as_array().expect("groups").iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().expect("rules"));
+        let rules = rules.map(|rule| (text(&rule["query"]), rule["annotations"].to_string()));
+        let dashboard: Value = serde_json::from_str(&example("dashboard.json")).expect("a dashboard");
+        let panels = dashboard["panels"].as_array().expect("panels").iter();
+        let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        let targets = targets.map(|target| {
+            (text(&target["expr"]).replace("$namespace", namespace), text(&target["legendFormat"]))
+        });
+        rules.chain(targets).collect()
+    }
+
+    /// The labels of all series that a selector has ever had here; empty without any.
+    pub async fn labels(&self, selector: &str) -> BTreeSet<String> {
+        let Some(Prometheus { address, .. }) = &self.0 else { return BTreeSet::new() };
+        let found = asked(address, "series", &[("match[]", selector)]).await.expect("series");
+        let series = found["data"].as_array().expect("series").iter().filter_map(Value::as_object);
+        series.flat_map(|labels| labels.keys().cloned()).collect()
+    }
+
     async fn become_what(&self, what: &str, right: impl Fn(&BTreeSet<String>) -> bool) {
         let Some(Prometheus { address, .. }) = &self.0 else { return };
         eventually(&format!("the alerts are {what}"), async || {
@@ -102,16 +126,22 @@ fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
+async fn asked(address: &str, path: &str, query: &[(&str, &str)]) -> reqwest::Result<Value> {
+    let url = reqwest::Url::parse_with_params(&format!("http://{address}/api/v1/{path}"), query);
+    reqwest::get(url.expect("an address")).await?.error_for_status()?.json().await
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// The alerts that fire, once it has scraped.
 async fn firing(address: &str) -> reqwest::Result<BTreeSet<String>> {
-    let asked = async |path: &str| -> reqwest::Result<Value> {
-        reqwest::get(format!("http://{address}/api/v1/{path}")).await?.error_for_status()?.json().await
-    };
-    let scraped = asked("query?query=count(up==1)").await?;
+    let scraped = asked(address, "query", &[("query", "count(up==1)")]).await?;
     if scraped["data"]["result"].as_array().is_none_or(Vec::is_empty) {
         return Ok(["nothing is scraped yet".to_owned()].into());
     }
-    let alerts = asked("alerts").await?;
+    let alerts = asked(address, "alerts", &[]).await?;
     let all = alerts["data"]["alerts"].as_array().cloned().unwrap_or_default();
     let fires = all.iter().filter(|alert| alert["state"] == "firing");
     Ok(fires.filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned)).collect())

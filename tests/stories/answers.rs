@@ -188,7 +188,7 @@ async fn what_will_hurt_is_told_with_what_to_do(instance: &Instance) {
     let all = instance.millrace(&["doctor", "--all"]).await;
     for told in [
         "nothing is wrong",
-        "protocols of groups",
+        "Kafka 4.3, metadata.version 30",
         "Debezium 3.",
         "records of up to 8388608",
         "it takes schemas",

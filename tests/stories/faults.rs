@@ -39,7 +39,7 @@ async fn decide_the_standard_load(instance: &Instance) {
 }
 
 /// Every row of the outbox is on its topic, in any order, each exactly once.
-async fn assert_each_row_was_carried_once(instance: &Instance) {
+pub(crate) async fn assert_each_row_was_carried_once(instance: &Instance) {
     let mut rows: Vec<String> = sqlx::query_scalar("SELECT id::text FROM outbox")
         .fetch_all(&instance.write)
         .await

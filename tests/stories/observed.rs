@@ -20,6 +20,7 @@ async fn what_is_late_or_failed_shows_by_itself_and_is_quiet_otherwise() {
     let alerts = Alerts::of(WORKSHOP, &instance, &first).await;
     alerts.are(&[]).await;
     statements_and_queries_have_times(&first).await;
+    freshness_is_told_until_the_row_and_until_the_document(&instance, &first).await;
 
     instance.send(&[place(1, &customer(1), &product(1))]).await;
     becomes(&instance.write, "SELECT count(*) FROM dead_letter WHERE status = 'dead'", 1).await;
@@ -85,6 +86,12 @@ async fn statements_and_queries_have_times(process: &Process) {
     for query in ["view products", "view order_lines", "index products"] {
         process.reports("millrace_query_seconds_count", &[("query", query)], 1.0).await;
     }
+}
+
+async fn freshness_is_told_until_the_row_and_until_the_document(instance: &Instance, process: &Process) {
+    let (group, index) = (instance.group("products"), format!("{}-products-g1", instance.name));
+    process.reports("millrace_freshness_row_seconds_sum", &[("group", group.as_str())], 0.001).await;
+    process.reports("millrace_freshness_document_seconds_count", &[("index", index.as_str())], 1.0).await;
 }
 
 async fn falls(process: &Process, name: &str, labels: &[(&str, &str)], at_most: f64) {

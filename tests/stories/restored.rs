@@ -1,16 +1,21 @@
 //! Postgres comes back as it once was: restored from a copy, or a replica that lacked the last commits took over.
 
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use futures::TryStreamExt as _;
+use millrace_tests::cluster::{BaseBackup, Cluster};
 use millrace_tests::load::register;
-use millrace_tests::{Instance, Process, eventually};
+use millrace_tests::stack::connect;
+use millrace_tests::{Instance, Process, becomes, eventually};
+use reqwest::Method;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
+use crate::faults::{assert_each_row_was_carried_once, connector, stops};
 use crate::replay::reset;
-use crate::{WORKSHOP, beside_others, instance};
+use crate::{WORKSHOP, beside_others, instance, instance_with};
 
 const TABLES: [&str; 4] = ["stream", "outbox", "command", "consumer_offset"];
 
@@ -69,6 +74,58 @@ async fn customers(instance: &Instance) -> i64 {
         .count("SELECT count(*) FROM stream WHERE context = 'customers' AND version > 0")
         .await
         .expect("a count")
+}
+
+/// As the runbook does it: a base backup, and from the archive the WAL since then. The server is gone with its disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_side_that_is_gone_comes_back_from_a_base_backup_and_its_wal_and_decides_on() {
+    let _turn = beside_others().await;
+    let Some(cluster) = Cluster::start().await else {
+        return println!("POSTGRES_BIN=none: nothing comes back from a base backup");
+    };
+    let url = cluster.url();
+    let settings = [("contexts", r#"["customers"]"#), ("postgres.write.url", url.as_str())];
+    let mut instance = instance_with("restored_write", &settings).await;
+    instance.write = cluster.pool(&instance.name);
+    let mut process = instance.start();
+    let backup = backed_up_while_it_works(&instance, &cluster).await;
+    // What follows from these is in the outbox, and not in Kafka.
+    stops(&connector(&instance)).await;
+    instance.send(&registered(40..60)).await;
+    instance.decided(60).await;
+    process.stops().await;
+    cluster.is_archived().await;
+    cluster.is_lost();
+    cluster.comes_back_from(backup).await;
+    assert_eq!(customers(&instance).await, 60, "backup and archive have every commit");
+    instance.millrace(&["status"]).await.expect_code(6).expect_told("there is no replication slot");
+    instance.millrace(&["setup"]).await.expect_success();
+    connect(Method::PUT, &format!("{}/resume", connector(&instance))).await;
+    let _again = instance.start();
+    instance.send(&registered(60..80)).await;
+    instance.decided(80).await;
+    let repair = ["verify", "--repair", "--why", "restored from a base backup"];
+    instance.millrace(&repair).await.expect_success().expect_told("repaired: ");
+    instance.settle().await;
+    becomes(&instance.read, "SELECT count(*) FROM customers", 80).await;
+    assert_each_row_was_carried_once(&instance).await;
+    instance.millrace(&["verify"]).await.expect_success();
+    instance.millrace(&["status"]).await.expect_success();
+}
+
+/// Of 40 customers, half of which come during the backup.
+async fn backed_up_while_it_works(instance: &Instance, cluster: &Cluster) -> BaseBackup {
+    instance.send(&registered(0..20)).await;
+    instance.settle().await;
+    let begun = cluster.begin_backup().await;
+    instance.send(&registered(20..40)).await;
+    let backup = cluster.end_backup(begun).await;
+    instance.settle().await;
+    backup
+}
+
+fn registered(customers: Range<usize>) -> Vec<String> {
+    customers.map(register).collect()
 }
 
 /// As the runbook does it: tables are copied in one snapshot, and put into those that `setup` makes.

@@ -80,6 +80,7 @@ impl<'l> Loop<'l> {
             per_cpu_second: documents / counted,
             cpu,
             peak_mb: None,
+            spans: [0.0; 2],
         }
     }
 

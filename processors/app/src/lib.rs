@@ -41,11 +41,6 @@ use config::{Loaded, explain, show};
 use output::Format;
 use run::Selection;
 
-/// A third of a batch's time is allocation, and glibc's allocator does not return memory after a backlog. It is set here instead
-/// of in `main.rs`, so that the tests' binary has it, too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long clients may take to close at the end.
 const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 

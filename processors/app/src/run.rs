@@ -107,7 +107,7 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     let probed = Probed { databases, restarts: restarts.clone(), idle: probed_idle, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
     if selection.writer(Payment::NAME) {
-        webhooks::serve(config, roles.caller(), stop.clone()).await?;
+        webhooks::serve(config, roles.caller(), restarts.clone(), stop.clone()).await?;
     }
     let served = gateway::serve(config, &selection, restarts.clone(), stop.clone()).await?;
     if selection.commands() {
@@ -150,9 +150,9 @@ async fn run_gateway(config: &Config) -> Result<(), Failure> {
     let sending = spans::send(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
     let (_, idle) = watch::channel(Vec::new());
-    let probed = Probed { databases: Vec::new(), restarts, idle, stop: stop.clone() };
+    let probed = Probed { databases: Vec::new(), restarts: restarts.clone(), idle, stop: stop.clone() };
     let asked = http::serve(config, probed).await?;
-    let served = gateway::serve_clients(config, stop.clone()).await?;
+    let served = gateway::serve_clients(config, restarts, stop.clone()).await?;
     about::tell();
     asked.await.unwrap_or(Ok(()))?;
     tracing::info!("stopping: requests under way are answered");

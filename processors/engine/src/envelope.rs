@@ -61,15 +61,19 @@ pub(crate) fn can_be_carried(conversation: &str) -> bool {
 /// A trace context as it is propagated, in version 00; `None` when it is invalid, and then it is ignored (W3C Trace Context,
 /// "Versioning of traceparent").
 pub(crate) fn trace(traceparent: &str) -> Option<String> {
-    let parts: Vec<&str> = traceparent.splitn(5, '-').collect();
-    let [version, trace, parent, flags, rest @ ..] = parts.as_slice() else { return None };
+    trace_parts(traceparent).map(|[trace, parent, flags]| format!("00-{trace}-{parent}-{flags}"))
+}
+
+/// Trace, parent and flags of a valid trace context.
+pub(crate) fn trace_parts(traceparent: &str) -> Option<[&str; 3]> {
+    let mut parts = traceparent.splitn(5, '-');
+    let [version, trace, parent, flags] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let given = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
-    let known = hex(version, 2) && *version != "ff" && (*version != "00" || rest.is_empty());
-    (known && given(trace, 32) && given(parent, 16) && hex(flags, 2))
-        .then(|| format!("00-{trace}-{parent}-{flags}"))
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    (known && given(trace, 32) && given(parent, 16) && hex(flags, 2)).then_some([trace, parent, flags])
 }
 
 /// The record's timestamp in Kafka, else 1970.

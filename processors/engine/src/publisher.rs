@@ -42,6 +42,8 @@ struct Bulk {
     documents: Vec<Document>,
     /// The room in the buffer, given back once Elasticsearch has answered.
     room: Vec<Permit>,
+    /// When the first of its rows were committed.
+    since: Instant,
 }
 
 impl Bulk {
@@ -105,14 +107,15 @@ impl PublisherHandle {
         documents: Vec<Document>,
         stopped: impl Future<Output = ()>,
     ) {
+        let since = Instant::now();
         let room = tokio::select! {
             biased;
             room = self.room.take(room_needed(&documents)) => Some(room),
             () = stopped => None,
         };
         // A publisher that has ended publishes nothing, and `published` does not move.
-        let _ =
-            self.messages.send(Message::Bulk(Bulk { reaches, documents, room: room.into_iter().collect() }));
+        let bulk = Bulk { reaches, documents, room: room.into_iter().collect(), since };
+        let _ = self.messages.send(Message::Bulk(bulk));
     }
 
     /// The partition was claimed again.
@@ -196,6 +199,10 @@ impl Publisher {
             }
         };
         self.stuck.send_replace(false);
+        if !bulk.documents.is_empty() {
+            let fresh = metrics::FRESHNESS_DOCUMENT_SECONDS.with_label_values(&[self.index.as_str()]);
+            fresh.observe(bulk.since.elapsed().as_secs_f64());
+        }
         failpoints::pass(failpoints::AFTER_BULK);
         if self.acknowledged.add(bulk.reaches, refusals) {
             return self.record().await;
@@ -316,7 +323,9 @@ mod tests {
     #[test]
     fn what_waits_goes_together_and_of_each_document_the_newest_copy() {
         let mark = Arc::new(Mark::new(mark::tests::claim("t", 0)));
-        let bulk = |to, documents| Bulk { reaches: vec![(mark.clone(), to)], documents, room: Vec::new() };
+        let since = Instant::now();
+        let bulk =
+            |to, documents| Bulk { reaches: vec![(mark.clone(), to)], documents, room: Vec::new(), since };
         let mut one = bulk(10, vec![document("a", 1, 1), document("b", 7, 1)]);
         one.append(bulk(20, vec![document("a", 2, 1), document("b", 6, 1), document("c", 1, 1)]));
         let left: Vec<(String, i64)> =

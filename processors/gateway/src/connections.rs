@@ -11,6 +11,7 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use millrace_engine::supervision::{Restarts, restarted};
 use millrace_ops::failure::Failure;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -61,9 +62,28 @@ pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, F
     })
 }
 
-/// Serves until `stop`; then takes no connection any more, and returns when the requests under way are answered.
-pub async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+/// Serves until `stop`; then takes no connection any more, and returns when the requests under way are answered. `/livez` shows it
+/// by this name.
+pub async fn accept(
+    name: &str,
+    listener: TcpListener,
+    (router, limits): (Router, Limits),
+    restarts: &Restarts,
+    stop: CancellationToken,
+) {
     let room = Arc::new(Semaphore::new(limits.connections_max as usize));
+    restarted(name, restarts, &stop, || take(&listener, &room, (&router, limits), &stop)).await;
+    drop(listener);
+    // Every connection has ended when all places are free.
+    let _ = room.acquire_many(limits.connections_max).await;
+}
+
+async fn take(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    (router, limits): (&Router, Limits),
+    stop: &CancellationToken,
+) {
     let next = async || {
         let place = room.clone().acquire_owned().await.ok();
         listener.accept().await.map(|(stream, _)| (stream, place))
@@ -83,9 +103,6 @@ pub async fn accept(listener: TcpListener, router: Router, limits: Limits, stop:
             }
         }
     }
-    drop(listener);
-    // Every connection has ended when all places are free.
-    let _ = room.acquire_many(limits.connections_max).await;
 }
 
 async fn serve(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {

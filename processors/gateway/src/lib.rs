@@ -19,6 +19,7 @@ mod token;
 
 use std::time::Duration;
 
+use millrace_engine::supervision::Restarts;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use tokio::task::JoinHandle;
@@ -36,14 +37,21 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// [`Failure::Usage`], which names the setting.
-pub async fn serve(config: &Config, stop: CancellationToken) -> Result<Option<JoinHandle<()>>, Failure> {
+pub async fn serve(
+    config: &Config,
+    restarts: Restarts,
+    stop: CancellationToken,
+) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(address) = config.gateway.listen else { return Ok(None) };
     let gateway = Gateway::new(config, stop.clone())?;
     let listener = listen("gateway.listen", address).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, clients = config.gateway.clients.len(), "serving commands, receipts and queries below /v1");
     }
-    Ok(Some(tokio::spawn(accept(listener, routes::router(&gateway), limits(config), stop))))
+    let (router, limits) = (routes::router(&gateway), limits(config));
+    Ok(Some(tokio::spawn(async move {
+        accept("gateway", listener, (router, limits), &restarts, stop).await;
+    })))
 }
 
 /// A connection more than requests: the one whose request is refused for the lack of room.

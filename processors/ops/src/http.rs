@@ -1,10 +1,10 @@
 //! The services that are spoken to over plain HTTP: schema registry and Connect; and what is common to answers.
 
 use std::error::Error;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use millrace_engine::access::{Access, AccessError};
+use millrace_engine::access::{Access, AccessError, Renewed};
 use reqwest::{Client, ClientBuilder, Method, StatusCode, Url};
 use serde_json::Value;
 
@@ -21,12 +21,12 @@ const ASKED_EVERY: Duration = Duration::from_millis(250);
 /// Characters of a service's reason that are kept, at most.
 const REASON_MAX: usize = 600;
 
-/// One service.
+/// One service. Its client is made again when a file of its access changes: keep it, for each one loads certificates.
 #[derive(Debug, Clone)]
 pub struct Http {
     service: Service,
     address: Address,
-    client: Client,
+    client: Arc<Renewed<Client>>,
 }
 
 /// An answer of any status.
@@ -52,9 +52,8 @@ pub fn client() -> Result<Client, Failure> {
 }
 
 /// A client with certificates or credentials.
-fn own_client(service: Service, access: &Access) -> Result<Client, Failure> {
-    let client = access.of_client(builder()).and_then(|client| client.build().map_err(AccessError::client));
-    client.map_err(|error| Failure::usage(service.to_string()).caused_by(error))
+fn own_client(access: &Access) -> Result<Client, AccessError> {
+    access.of_client(builder())?.build().map_err(AccessError::client)
 }
 
 fn builder() -> ClientBuilder {
@@ -80,8 +79,12 @@ impl Http {
 
     fn new(service: Service, address: &Address, access: &config::Access) -> Result<Self, Failure> {
         let access = access.files();
-        let client = if access == Access::default() { client()? } else { own_client(service, &access)? };
-        Ok(Self { service, address: address.clone(), client })
+        let shared = (access == Access::default()).then(client).transpose()?;
+        let files = access.files();
+        let made = move || shared.as_ref().map_or_else(|| own_client(&access), |shared| Ok(shared.clone()));
+        let client = Renewed::new(files, made);
+        let client = client.map_err(|error| Failure::usage(service.to_string()).caused_by(error))?;
+        Ok(Self { service, address: address.clone(), client: Arc::new(client) })
     }
 
     /// Sends a request to a path below the service's address; each segment is escaped. Without an answer in time it is sent
@@ -122,7 +125,7 @@ impl Http {
         url: Url,
         body: Option<&Value>,
     ) -> reqwest::Result<(StatusCode, String)> {
-        let request = self.client.request(method, url);
+        let request = self.client.get().request(method, url);
         let request = body.into_iter().fold(request, |request, body| request.json(body));
         let response = request.send().await?;
         Ok((response.status(), response.text().await?))

@@ -32,6 +32,7 @@ async fn what_the_provider_tells_by_itself_counts_once_and_its_answer_is_not_wai
     let shop = door.shop(&collector.endpoint).await;
     shop.stocked(1, &[100]).await;
     let process = shop.open();
+    process.runs("webhooks").await;
     shop.instance.send(&(0..ORDERS).map(|i| place(i, 1, &[(0, 1)])).collect::<Vec<_>>()).await;
     shop.rest().await;
     let told = |outcome| [("effect", "payment"), ("kind", "webhook"), ("outcome", outcome)];

@@ -25,6 +25,7 @@ async fn a_gateway_that_stops_answers_the_requests_under_way_and_takes_no_others
     let waits = gateway.command(SHOP, "1", "RegisterCustomer", &registration(1)).header("Prefer", "wait=20");
     let waits = tokio::spawn(answer(waits));
     silent.asked().await;
+    gateway.process.runs("gateway").await;
     gateway.process.terminate();
     let (status, receipt) = waits.await.expect("a request");
     assert_eq!((status, &receipt["status"]), (202, &"pending".into()), "{receipt}");
@@ -57,7 +58,8 @@ async fn commands_that_are_sent_again_after_a_gateway_was_killed_have_one_effect
     let _turn = beside_others().await;
     let receipts = format!("127.0.0.1:{}", free_port().expect("a free port"));
     let instance = instance_with("gateway_killed", &settings(&receipts)).await;
-    let _commands = instance.start_with(&["commands"], &[]);
+    let commands = instance.start_with(&["commands"], &[]);
+    commands.runs("receipts").await;
     let mut gateway = Gateway::start(&instance, &[]).await;
     let mut requests = JoinSet::new();
     for i in 0..COMMANDS {

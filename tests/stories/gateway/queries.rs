@@ -67,6 +67,8 @@ async fn what_the_views_show_is_asked_for_over_http() {
     everything_wrong_with_a_request_is_named_at_once(&gateway).await;
     every_query_of_the_document_is_answered(&gateway).await;
     nobody_queries_what_the_registration_does_not_name(&gateway).await;
+    let order = [("query", "/v1/orders/{order_id}")];
+    gateway.process.reports("millrace_query_seconds_count", &order, 1.0).await;
     gateway.process.stops().await;
 }
 

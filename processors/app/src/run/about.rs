@@ -1,4 +1,4 @@
-//! What a process tells Prometheus of itself once: its build, and how much memory it may have.
+//! What a process tells Prometheus of itself: its build, and how much memory it may have and has.
 
 use std::fs;
 
@@ -15,6 +15,18 @@ pub(super) fn tell() {
     let found = LIMITS.iter().find_map(|file| limit(&fs::read_to_string(file).ok()?));
     if let Some(bytes) = found {
         metrics::MEMORY_LIMIT.with_label_values(&["cgroup"]).set(bytes);
+    }
+}
+
+/// What the allocators hold now.
+pub(super) fn tell_memory() {
+    let tell = |allocator, state, bytes| {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        metrics::ALLOCATOR_BYTES.with_label_values(&[allocator, state]).set(bytes);
+    };
+    for (allocator, held) in millrace_memory::held() {
+        tell(allocator, "committed", held.committed);
+        held.allocated.into_iter().for_each(|bytes| tell(allocator, "allocated", bytes));
     }
 }
 

@@ -33,17 +33,21 @@ pub(super) async fn serve(
 ) -> Result<Served, Failure> {
     let mut served = Served::default();
     if selection.commands() {
-        served.0.extend(receipts::serve(config, restarts, stop.clone()).await?);
+        served.0.extend(receipts::serve(config, restarts.clone(), stop.clone()).await?);
     }
     if *selection == Selection::Everything {
-        served.0.extend(serve_clients(config, stop).await?.0);
+        served.0.extend(serve_clients(config, restarts, stop).await?.0);
     }
     Ok(served)
 }
 
 /// Serves clients, if that is configured.
-pub(super) async fn serve_clients(config: &Config, stop: CancellationToken) -> Result<Served, Failure> {
-    Ok(Served(millrace_gateway::serve(config, stop).await?.into_iter().collect()))
+pub(super) async fn serve_clients(
+    config: &Config,
+    restarts: Restarts,
+    stop: CancellationToken,
+) -> Result<Served, Failure> {
+    Ok(Served(millrace_gateway::serve(config, restarts, stop).await?.into_iter().collect()))
 }
 
 /// Refuses a process that would serve nothing.

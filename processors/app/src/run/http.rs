@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{STOP_TIMEOUT, stopped};
+use super::{STOP_TIMEOUT, about, stopped};
 use dependencies::Dependencies;
 
 /// How long the worker threads may take for an empty task.
@@ -122,6 +122,7 @@ async fn follow(config: &Arc<Config>, probes: &Probes) {
 }
 
 async fn metrics() -> (StatusCode, String) {
+    about::tell_memory();
     match TextEncoder::new().encode_to_string(&prometheus::gather()) {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

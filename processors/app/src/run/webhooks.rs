@@ -12,7 +12,7 @@ use axum::routing::post;
 use millrace_domain::effects::payment::Payment;
 use millrace_engine::WorkError;
 use millrace_engine::effects::{Caller, WebhookOutcome};
-use millrace_engine::supervision::caught;
+use millrace_engine::supervision::{Restarts, caught};
 use millrace_gateway::connections::{self, Limits, listen};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
@@ -39,11 +39,12 @@ struct Receiver {
 pub(super) async fn serve(
     config: &Config,
     payments: Option<Caller<Payment>>,
+    restarts: Restarts,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let (Some((address, webhooks)), Some(payments)) = (configured(config)?, payments) else { return Ok(()) };
     let listener = listen("http.webhook_listen", address).await?;
-    tokio::spawn(accept(listener, Receiver { webhooks, payments }, stop));
+    tokio::spawn(accept(listener, Receiver { webhooks, payments }, restarts, stop));
     Ok(())
 }
 
@@ -94,12 +95,12 @@ fn webhooks(secrets: Option<&str>) -> Result<Vec<Webhook>, String> {
     webhooks.ok_or_else(|| format!("payment.webhook_secret must be {way_out}"))
 }
 
-async fn accept(listener: TcpListener, receiver: Receiver, stop: CancellationToken) {
+async fn accept(listener: TcpListener, receiver: Receiver, restarts: Restarts, stop: CancellationToken) {
     let router = Router::new().route("/webhooks/payments", post(payment)).with_state(Arc::new(receiver));
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving /webhooks/payments");
     }
-    connections::accept(listener, router, Limits::ONE_REQUEST, stop).await;
+    connections::accept("webhooks", listener, (router, Limits::ONE_REQUEST), &restarts, stop).await;
 }
 
 async fn payment(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Answer {

@@ -57,7 +57,7 @@ pub fn forget(group: &Group, index: Option<&str>) {
     for counter in [&RECORDS, &DUPLICATES, &RETRIES, &PARKED, &SWEPT, &BATCHES_ABORTED] {
         drop_series(counter, &labels);
     }
-    for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
+    for histogram in [&BATCH_SECONDS, &BATCH_RECORDS, &FRESHNESS_ROW_SECONDS] {
         drop_series(histogram, &labels);
     }
     for gauge in [&PARTITIONS, &RECORDS_LOST, &BUILD_TOO_OLD] {
@@ -66,6 +66,7 @@ pub fn forget(group: &Group, index: Option<&str>) {
     if let Some(index) = index {
         drop_series(&DOCUMENTS, &[("index", index)]);
         drop_series(&BULK_SECONDS, &[("index", index)]);
+        drop_series(&FRESHNESS_DOCUMENT_SECONDS, &[("index", index)]);
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
             counter.with_label_values(&["g", "x"]).inc();
         }
         BATCHES_ABORTED.with_label_values(&["g", "1", "x"]).inc();
-        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS] {
+        for histogram in [&BATCH_SECONDS, &BATCH_RECORDS, &FRESHNESS_ROW_SECONDS] {
             of_group(histogram, &group).observe(1.0);
         }
         BATCH_GROUPS.with_label_values(&["read"]).observe(1.0);
@@ -107,7 +108,7 @@ mod tests {
         for gauge in [&STATE_CACHE_BYTES, &STATE_CACHE_ENTRIES] {
             gauge.set(1);
         }
-        for histogram in [&EFFECT_CALL_SECONDS, &BULK_SECONDS] {
+        for histogram in [&EFFECT_CALL_SECONDS, &BULK_SECONDS, &FRESHNESS_DOCUMENT_SECONDS] {
             histogram.with_label_values(&["g"]).observe(1.0);
         }
         for histogram in [&COMMAND_SECONDS, &COMMAND_WAIT_SECONDS] {
@@ -119,6 +120,7 @@ mod tests {
         GATEWAY_REQUESTS.with_label_values(&["r", "GET", "200"]).inc();
         GATEWAY_SECONDS.with_label_values(&["r", "GET"]).observe(1.0);
         BUILD.with_label_values(&["1", "1"]).set(1);
+        ALLOCATOR_BYTES.with_label_values(&["a", "committed"]).set(1);
         AUDIT_REPAIRS.with_label_values(&["g"]).inc();
         AUDIT_FAILURES.with_label_values(&["g"]).inc();
         PRUNE_FAILURES.with_label_values(&["g"]).inc();
@@ -135,7 +137,7 @@ mod tests {
         }
         assert_eq!(
             prometheus::gather().iter().filter(|family| family.name().starts_with("millrace_")).count(),
-            47
+            50
         );
     }
 

@@ -62,8 +62,8 @@ metric!(
     )
 );
 metric!(
-    /// Seconds of a query of readers: once a round, the process that exports the metrics of the namespace tries one SQL view or
-    /// index after the other, with a page of 100 rows or documents.
+    /// Seconds of a query of readers: of each that the gateway answers, by its path; and once a round, the process that exports the
+    /// metrics of the namespace tries one SQL view or index after the other, with a page of 100 rows or documents.
     ///
     /// High: Of one query: its view has grown, or its tables are bloated; `EXPLAIN` the query of its page in docs/contexts/. Of all:
     /// Postgres or Elasticsearch is overloaded.

@@ -73,6 +73,16 @@ metric!(
     )
 );
 metric!(
+    /// Seconds from when the oldest record of a batch was written to Kafka until all that it leads to is committed: of a view, until
+    /// its rows show the event. Before that come `millrace_outbox_waiting_seconds`, after it `millrace_freshness_document_seconds`.
+    ///
+    /// High: As `millrace_lag_seconds`. A new generation reads old events: its values are as old as they are.
+    FRESHNESS_ROW_SECONDS: HistogramVec = register_histogram_vec(
+        "millrace_freshness_row_seconds", "From Kafka until committed, of the oldest record of a batch", GROUP,
+        vec![0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0]
+    )
+);
+metric!(
     /// Records in a batch.
     ///
     /// High: Nothing: full batches are the fastest. If batches are full and the lag grows, add processes.

@@ -4,6 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::envelope;
 
+/// Bytes of the header.
+const HEADER_BYTES: usize = 55;
 /// The bit of the flags that says that the trace is sampled.
 const SAMPLED: u8 = 1;
 
@@ -21,17 +23,16 @@ pub struct Context {
 impl Context {
     /// The context of a header, if it is sampled.
     pub(super) fn sampled(traceparent: &str) -> Option<Self> {
-        Self::read(&envelope::trace(traceparent)?).filter(|context| context.flags & SAMPLED != 0)
+        Self::read(traceparent).filter(|context| context.flags & SAMPLED != 0)
     }
 
-    /// Reads a valid header of version 00.
-    fn read(valid: &str) -> Option<Self> {
-        let mut parts = valid.split('-').skip(1);
-        let mut part = |bytes: &mut [u8]| hex::decode_to_slice(parts.next()?, bytes).ok();
+    /// The context of a header, if it is valid.
+    fn read(traceparent: &str) -> Option<Self> {
+        let [of_trace, of_span, of_flags] = envelope::trace_parts(traceparent)?;
         let (mut trace, mut span, mut flags) = ([0; 16], [0; 8], [0; 1]);
-        part(&mut trace)?;
-        part(&mut span)?;
-        part(&mut flags)?;
+        hex::decode_to_slice(of_trace, &mut trace).ok()?;
+        hex::decode_to_slice(of_span, &mut span).ok()?;
+        hex::decode_to_slice(of_flags, &mut flags).ok()?;
         let [flags] = flags;
         Some(Self { trace, span, flags })
     }
@@ -61,7 +62,14 @@ impl Context {
 
     /// The header `traceparent` of what follows from the span.
     pub fn header(&self) -> String {
-        format!("00-{}-{}-{:02x}", hex::encode(self.trace), hex::encode(self.span), self.flags)
+        let mut header = String::with_capacity(HEADER_BYTES);
+        header.push_str("00");
+        for part in [&self.trace[..], &self.span[..], &[self.flags]] {
+            header.push('-');
+            let nibbles = part.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            header.extend(nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)));
+        }
+        header
     }
 }
 

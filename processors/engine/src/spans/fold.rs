@@ -32,6 +32,9 @@ fn own(group: &Group, record: &Record, above: &Context) -> Context {
     above.below(&[&group.own_name(), &record.topic, &place])
 }
 
+/// Attributes of a record's span, at most.
+const ATTRIBUTES_MAX: usize = 13;
+
 /// Folds a batch with the spans of its sampled records, which are recorded once it is committed. Documents of drained records are
 /// acknowledged with the batch that drains them, `with`.
 ///
@@ -170,15 +173,16 @@ fn attributes(
     outcome: &Outcome,
     note: Option<&str>,
 ) -> Vec<(&'static str, Value)> {
-    let mut all: Vec<(&'static str, Value)> = vec![
-        ("messaging.system", "kafka".into()),
+    let mut all = Vec::with_capacity(ATTRIBUTES_MAX);
+    all.extend([
+        ("messaging.system", Value::from("kafka")),
         ("messaging.operation.type", "process".into()),
         ("messaging.consumer.group.name", (&*group.own_name()).into()),
         ("messaging.destination.name", (&*record.topic).into()),
         ("messaging.destination.partition.id", Value::Text(record.partition.to_string())),
         ("messaging.kafka.offset", record.offset.into()),
         ("millrace.outcome", outcome_name(outcome).into()),
-    ];
+    ]);
     let mut add = |name, text: Option<&str>| all.extend(text.map(|text| (name, text.into())));
     add("messaging.message.id", record.header(envelope::ID));
     add("messaging.message.conversation_id", record.header(envelope::CORRELATION_ID));

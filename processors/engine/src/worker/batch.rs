@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::Utc;
 use futures::FutureExt as _;
 use futures::future::select_all;
 use millrace_store::{Group, blocked_key};
@@ -279,6 +280,11 @@ pub(super) fn remember(
     metrics::of_group(&metrics::RECORDS, group).inc_by(records as u64);
     metrics::of_group(&metrics::BATCH_RECORDS, group).observe(records as f64);
     metrics::of_group(&metrics::BATCH_SECONDS, group).observe(started.elapsed().as_secs_f64());
+    if let Some(oldest) = batches.iter().filter_map(|batch| batch.first()?.stamped_at()).min() {
+        // Clocks may differ.
+        let age = (Utc::now() - oldest).to_std().unwrap_or_default();
+        metrics::of_group(&metrics::FRESHNESS_ROW_SECONDS, group).observe(age.as_secs_f64());
+    }
     for last in batches.iter().filter_map(|batch| batch.last()) {
         let (group, topic, to) = (&*group.own_name(), &*last.topic, last.offset + 1);
         let trace = last.header(envelope::TRACEPARENT);

@@ -15,12 +15,13 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use elasticsearch::Elasticsearch;
 use millrace_engine::Elastic;
 use millrace_engine::access::Renewed;
+use millrace_engine::metrics::QUERY_SECONDS;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::layout;
@@ -137,14 +138,19 @@ impl Queries {
     /// # Errors
     /// [`Unanswered`].
     pub(crate) async fn answer(&self, route: &Route, asked: &Asked) -> Result<Answer, Unanswered> {
-        self.in_time(async {
+        let began = Instant::now();
+        let answer = self.in_time(async {
             match &route.source {
                 Source::Rows(rows) => rows.answer(&self.pool, asked).await,
                 Source::Documents(documents) => self.found(documents, asked).await,
                 Source::Segment => self.of_segment(asked).await,
             }
-        })
-        .await
+        });
+        let answer = answer.await;
+        if !matches!(answer, Err(Unanswered::Full)) {
+            QUERY_SECONDS.with_label_values(&[route.path]).observe(began.elapsed().as_secs_f64());
+        }
+        answer
     }
 
     /// While there is room, and within the timeout: a broken connection may never report an error.

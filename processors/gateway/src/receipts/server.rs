@@ -64,8 +64,8 @@ pub async fn serve(
         searches: Semaphore::new(SEARCHES_MAX),
     });
     tracing::info!(%address, "answering questions about receipts");
-    let served = accept(listener, router(&answering), LIMITS, stop.clone());
     Ok(Some(tokio::spawn(async move {
+        let served = accept("receipts", listener, (router(&answering), LIMITS), &restarts, stop.clone());
         let find = || answering.outcomes.find(&answering.receipts, stop.clone());
         tokio::join!(served, restarted("outcomes", &restarts, &stop, find));
     })))

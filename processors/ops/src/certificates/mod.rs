@@ -1,7 +1,7 @@
 //! Until when the certificates are valid that this instance depends on: those in its files, and those that the servers show.
 
 mod files;
-mod servers;
+pub(crate) mod servers;
 
 use chrono::{DateTime, Utc};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};

@@ -5,7 +5,8 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use futures::future::join_all;
-use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslRef, SslVerifyMode};
+use openssl::error::ErrorStack;
+use openssl::ssl::{ConnectConfiguration, HandshakeError, SslConnector, SslMethod, SslRef, SslVerifyMode};
 use openssl::x509::X509;
 use tokio::time::timeout;
 
@@ -84,18 +85,28 @@ fn brokers(config: &Config) -> Vec<Server> {
 }
 
 fn shown(server: &Server) -> Option<Certificate> {
-    let stream = connected(server).ok()?;
+    let stream = ready(server).ok()?;
     let ends = chain(server, stream).transpose()?.and_then(|chain| own_end(&chain));
     let ends = ends.and_then(|end| end.ok_or_else(|| "the server shows no certificate".to_owned()));
     Some(Certificate { setting: server.setting.clone(), ends })
 }
 
-fn connected(server: &Server) -> std::io::Result<TcpStream> {
-    let mut addresses = (server.host.as_str(), server.port).to_socket_addrs()?;
+/// A connection that waits for nothing for long. Blocks.
+///
+/// # Errors
+/// When the host is unknown or does not answer.
+pub(crate) fn connected(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let mut addresses = (host, port).to_socket_addrs()?;
     let address = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
+    let stream = TcpStream::connect_timeout(&address, ANSWER_WITHIN)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    Ok(stream)
+}
+
+/// A connection on which TLS may begin.
+fn ready(server: &Server) -> std::io::Result<TcpStream> {
+    let mut stream = connected(&server.host, server.port)?;
     if server.asks_first {
         stream.write_all(&SSL_REQUEST)?;
         let mut answer = [0; 1];
@@ -107,11 +118,19 @@ fn connected(server: &Server) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// A client that takes any server for what it says it is: nothing secret may be sent.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub(crate) fn unverified() -> Result<ConnectConfiguration, ErrorStack> {
+    let mut builder = SslConnector::builder(SslMethod::tls())?;
+    builder.set_verify(SslVerifyMode::NONE);
+    Ok(builder.build().configure()?.verify_hostname(false))
+}
+
 /// `None` when the server does not answer.
 fn chain(server: &Server, stream: TcpStream) -> Result<Option<Vec<X509>>, String> {
-    let mut builder = SslConnector::builder(SslMethod::tls()).map_err(|error| error.to_string())?;
-    builder.set_verify(SslVerifyMode::NONE);
-    let client = builder.build().configure().map_err(|error| error.to_string())?.verify_hostname(false);
+    let client = unverified().map_err(|error| error.to_string())?;
     match client.connect(&server.host, stream) {
         Ok(session) => Ok(Some(chain_of(session.ssl()))),
         // A server that wants a certificate of ours has shown its own by then.

@@ -1,5 +1,7 @@
 //! Brokers, replicas of the instance's topics, and the brokers' settings.
 
+mod versions;
+
 use std::collections::BTreeSet;
 
 use rdkafka::admin::{ConfigResource, ResourceSpecifier};
@@ -22,6 +24,7 @@ pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
     let metadata =
         tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, TIMEOUT)).map_err(fail)?;
     let mut found = replicas(config, &metadata);
+    found.extend(versions::all(config, &metadata).await);
     let brokers: Vec<i32> = metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect();
     let asked: Vec<ResourceSpecifier<'_>> = brokers.iter().map(|id| ResourceSpecifier::Broker(*id)).collect();
     for (id, described) in
@@ -83,10 +86,6 @@ fn of_replicas(brokers: usize, partitions: &[(usize, usize)]) -> Vec<Finding> {
 
 fn of_broker(id: i32, setting: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut found = Vec::new();
-    // Brokers do not tell their version; this differs by it.
-    if let Some(protocols) = setting("group.coordinator.rebalance.protocols") {
-        found.push(Finding::fine(PART, format!("broker {id} has the protocols of groups {protocols}")));
-    }
     let request = setting("socket.request.max.bytes").and_then(|value| value.parse::<u32>().ok());
     if let Some(bytes) = request.filter(|bytes| *bytes < layout::COPY_BYTES_MAX) {
         let what = format!(

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Side;
 use crate::postgres::Database;
+use crate::reached::Kept;
 use crate::setup::ConnectorState;
 use crate::status::Slot;
 use crate::status::databases::slot;
@@ -30,7 +31,7 @@ pub(super) async fn check(config: &Config) -> Result<Vec<Finding>, Failure> {
     };
     let failover = failover(&write.pool, &config.namespace.outbox()).await;
     found.extend(failover.map_err(|error| write.failure(error))?);
-    found.extend(match connector(config, &write).await? {
+    found.extend(match connector(&mut Kept::default(), config, &write).await? {
         None => Some(Finding::wrong(PART, "there is no connector: nothing reaches Kafka", "millrace setup")),
         Some(state) => of_connector(&config.namespace.outbox(), &state),
     });

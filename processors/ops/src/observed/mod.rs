@@ -18,9 +18,10 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::http::Http;
 use crate::layout::{self, ReadModel, Side};
 use crate::postgres::Database;
-use crate::reached::{self, Elasticsearch};
+use crate::reached::{Elasticsearch, Kept, Registry};
 use crate::replay::generations::{self, Generations, State};
 use crate::replay::session::{self, Pair};
 use crate::status::databases;
@@ -43,6 +44,14 @@ const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET
 /// The figures of each part, or the error.
 type Answers = Vec<(&'static str, Result<Vec<Figure>, Failure>)>;
 
+/// The clients of what speaks HTTP.
+#[derive(Default)]
+struct Services {
+    connect: Kept<Http>,
+    elasticsearch: Elasticsearch,
+    registry: Registry,
+}
+
 /// Queries the metrics of a namespace repeatedly.
 pub struct Observer<'c> {
     config: &'c Config,
@@ -54,7 +63,7 @@ pub struct Observer<'c> {
     slow: Slow,
     queries: Queries,
     documents: Documents,
-    elasticsearch: Elasticsearch,
+    services: Services,
     /// When each part was last queried successfully.
     answered: BTreeMap<&'static str, DateTime<Utc>>,
     /// The parts whose last query failed.
@@ -69,21 +78,9 @@ impl<'c> Observer<'c> {
     pub fn new(config: &'c Config) -> Result<Self, Failure> {
         let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
         let (outbox, slow, queries) = (Outbox::default(), Slow::default(), Queries::of(config));
-        let documents = Documents::default();
-        let (elasticsearch, answered, unknown) = (Elasticsearch::default(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self {
-            config,
-            write,
-            read,
-            lease: None,
-            outbox,
-            slow,
-            queries,
-            documents,
-            elasticsearch,
-            answered,
-            unknown,
-        })
+        let (services, documents) = Default::default();
+        let (lease, answered, unknown) = (None, BTreeMap::new(), BTreeSet::new());
+        Ok(Self { config, write, read, lease, outbox, slow, queries, documents, services, answered, unknown })
     }
 
     /// Queries once. A part that does not answer has no figures, and its success metric is 0.
@@ -124,16 +121,17 @@ impl<'c> Observer<'c> {
     }
 
     async fn ask(&mut self, lease: &mut PgConnection) -> Answers {
-        let Self { config, write, read, outbox, slow, elasticsearch: index, .. } = self;
+        let Self { config, write, read, outbox, slow, services, .. } = self;
+        let Services { connect, elasticsearch, registry } = services;
         let (facts_written, facts_read, slot, connector, rebuilds, locks, elasticsearch, registry) = tokio::join!(
             write.in_time(databases::facts(write)),
             read.in_time(databases::facts(read)),
             write.in_time(databases::slot(config, write)),
-            services::connector(config, write),
+            services::connector(connect, config, write),
             read.in_time(rebuilds(config, read)),
             locks::look(write, read),
-            index.answers(config),
-            reached::registry(config),
+            elasticsearch.answers(config),
+            registry.answers(config),
         );
         let uncarried = outbox.look(config, write, lease).await;
         let both = (&facts_written, &facts_read);

@@ -1,11 +1,12 @@
 //! Requests to the collector, with the client of HTTP that the other services have.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -13,38 +14,53 @@ use crate::config::Otlp;
 use crate::failure::Failure;
 use crate::http::innermost;
 
-/// Why the last request had no answer.
-#[derive(Clone, Default)]
-pub(super) struct Why(Arc<Mutex<Option<String>>>);
-
-impl Why {
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// The innermost error, without the URL, which may be secret.
-    fn is(&self, error: reqwest::Error) -> String {
-        let why = innermost(&error.without_url()).to_string();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-        why
-    }
-}
-
-/// A client with the configured token.
+/// A client with the configured address and token.
 pub(super) struct Client {
     client: reqwest::Client,
+    url: reqwest::Url,
     token: Option<SecretString>,
-    why: Why,
 }
 
 impl Client {
     /// # Errors
-    /// When TLS cannot be set up.
-    pub(super) fn new(otlp: &Otlp, timeout: Duration, why: Why) -> Result<Self, Failure> {
+    /// [`Failure::Usage`] when spans cannot be sent below the address; when TLS cannot be set up.
+    pub(super) fn new(otlp: &Otlp, url: &reqwest::Url, timeout: Duration) -> Result<Self, Failure> {
+        let mut url = url.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(["v1", "traces"]),
+            Err(()) => {
+                return Err(Failure::usage("otlp.endpoint: it has no path, as an http:// address has"));
+            }
+        };
         let client = reqwest::Client::builder().timeout(timeout).redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| Failure::refused("HTTP cannot be set up").caused_by(error))?;
-        Ok(Self { client, token: otlp.token.clone(), why })
+        Ok(Self { client, url, token: otlp.token.clone() })
     }
+
+    /// Sends spans; returns how many of them the collector refuses for good.
+    ///
+    /// # Errors
+    /// Why it does not take them, without the URL, which may be secret.
+    pub(super) async fn send(&self, spans: Bytes) -> Result<usize, String> {
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf");
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        };
+        let told = |error: reqwest::Error| innermost(&error.without_url());
+        let answer = request.body(spans).send().await.map_err(told)?;
+        if !answer.status().is_success() {
+            return Err(format!("it answers {}", answer.status()));
+        }
+        Ok(refused(answer.bytes().await.map_err(told)?))
+    }
+}
+
+/// By an answer of success; one that is none of OTLP's refuses nothing.
+fn refused(answer: Bytes) -> usize {
+    let answer = ExportTraceServiceResponse::decode(answer).ok();
+    let partly = answer.and_then(|answer| answer.partial_success);
+    partly.map_or(0, |partly| usize::try_from(partly.rejected_spans).unwrap_or(0))
 }
 
 impl fmt::Debug for Client {
@@ -53,21 +69,17 @@ impl fmt::Debug for Client {
     }
 }
 
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (head, body) = request.into_parts();
-        let request = self.client.request(head.method, head.uri.to_string()).headers(head.headers).body(body);
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token.expose_secret()),
-            None => request,
-        };
-        let answer = request.send().await.map_err(|error| self.why.is(error))?;
-        let mut response = Response::builder().status(answer.status());
-        if let Some(headers) = response.headers_mut() {
-            headers.clone_from(answer.headers());
-        }
-        let body = answer.bytes().await.map_err(|error| self.why.is(error))?;
-        Ok(response.body(body)?)
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    #[test]
+    fn what_a_collector_refuses_is_counted_and_another_answer_refuses_nothing() {
+        let partly = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
+        let answer = ExportTraceServiceResponse { partial_success: Some(partly) };
+        assert_eq!(refused(answer.encode_to_vec().into()), 3);
+        assert_eq!((refused(Bytes::new()), refused(Bytes::from_static(b"{}"))), (0, 0));
     }
 }

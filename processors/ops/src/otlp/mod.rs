@@ -4,23 +4,25 @@
 
 mod client;
 mod convert;
+mod resource;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_engine::spans::{self, Span, Spans};
-use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::Failure;
-use client::{Client, Why};
-use convert::converted;
+use client::Client;
+use convert::request;
+use resource::resource;
 
-/// Spans of a request, at most.
-const AT_ONCE: usize = 512;
+/// Spans of a request, at most: about a megabyte.
+const AT_ONCE: usize = 2_048;
 /// How long further spans are waited for before a request.
 const GATHERED_FOR: Duration = Duration::from_millis(500);
 /// How long a collector may take for a request.
@@ -33,9 +35,8 @@ const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
 /// Sends spans.
 pub struct Exporter {
     spans: Spans,
-    exporter: SpanExporter,
-    /// Why the last request had no answer, which the exporter leaves out of its error.
-    why: Why,
+    client: Client,
+    resource: Resource,
     /// Whether the last request was not taken.
     fails: bool,
 }
@@ -47,19 +48,9 @@ impl Exporter {
     /// [`Failure::Usage`] when the endpoint cannot be used; when TLS cannot be set up.
     pub fn new(config: &Config) -> Result<Option<Self>, Failure> {
         let Some(endpoint) = &config.otlp.endpoint else { return Ok(None) };
-        let unfit = |problem: String| Failure::usage(format!("otlp.endpoint: {problem}"));
-        let address = format!("{}/v1/traces", endpoint.reveal().trim_end_matches('/'));
-        let why = Why::default();
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(Client::new(&config.otlp, ANSWER_WITHIN, why.clone())?)
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(address)
-            .with_timeout(ANSWER_WITHIN)
-            .with_retry_policy(RetryPolicy::disabled());
-        let mut exporter = exporter.build().map_err(|error| unfit(error.to_string()))?;
-        exporter.set_resource(&resource(config));
-        Ok(spans::take(config.otlp.queue).map(|spans| Self { spans, exporter, why, fails: false }))
+        let client = Client::new(&config.otlp, endpoint.url(), ANSWER_WITHIN)?;
+        let resource = resource(config);
+        Ok(spans::take(config.otlp.queue).map(|spans| Self { spans, client, resource, fails: false }))
     }
 
     /// Sends spans until stopped, and then those that are left, for a bounded time.
@@ -74,11 +65,8 @@ impl Exporter {
             if !some {
                 return;
             }
-            if batch.len() < AT_ONCE {
-                // A stop ends the waiting, not the batch.
-                let _ = timeout(GATHERED_FOR, stop.cancelled()).await;
-                self.spans.waiting(&mut batch, AT_ONCE);
-            }
+            // A stop ends the waiting, not the batch.
+            let _ = timeout(GATHERED_FOR, stop.run_until_cancelled(self.gather(&mut batch))).await;
             let batch = std::mem::take(&mut batch);
             let (count, too_late) = (batch.len(), async {
                 stop.cancelled().await;
@@ -98,6 +86,11 @@ impl Exporter {
         }
     }
 
+    /// Waits until the batch is full.
+    async fn gather(&mut self, batch: &mut Vec<Span>) {
+        while batch.len() < AT_ONCE && self.spans.next(batch, AT_ONCE - batch.len()).await {}
+    }
+
     async fn flush(&mut self, stop: &CancellationToken) {
         loop {
             let mut batch = Vec::new();
@@ -111,38 +104,27 @@ impl Exporter {
     /// Sends spans; not again once stopped. False when they were dropped.
     async fn send(&mut self, batch: Vec<Span>, stop: &CancellationToken) -> bool {
         let count = batch.len();
-        let batch: Vec<_> = batch.into_iter().map(converted).collect();
+        let body = Bytes::from(request(&self.resource, batch).encode_to_vec());
         let mut delays = AGAIN_AFTER.into_iter();
-        loop {
-            let Err(error) = self.exporter.export(batch.clone()).await else { break };
+        let refused = loop {
+            let why = match self.client.send(body.clone()).await {
+                Ok(refused) => break refused.min(count),
+                Err(why) => why,
+            };
             if !std::mem::replace(&mut self.fails, true) {
-                let why = self.why.take();
-                tracing::warn!(%error, why, "otlp.endpoint does not take spans");
+                tracing::warn!(why, "otlp.endpoint does not take spans");
             }
             let Some(delay) = delays.next().filter(|_| !stop.is_cancelled()) else {
                 spans::dropped("exporter", count);
                 return false;
             };
             let _ = stop.run_until_cancelled(sleep(delay)).await;
-        }
+        };
         if std::mem::replace(&mut self.fails, false) {
             tracing::info!("otlp.endpoint takes spans again");
         }
-        spans::exported(count);
+        spans::dropped("exporter", refused);
+        spans::exported(count - refused);
         true
     }
-}
-
-/// What all spans of this process have in common; `OTEL_RESOURCE_ATTRIBUTES` adds to it.
-fn resource(config: &Config) -> Resource {
-    let attribute = |name: &'static str, value: String| opentelemetry::KeyValue::new(name, value);
-    Resource::builder()
-        .with_service_name("millrace")
-        .with_attributes([
-            attribute("service.namespace", config.namespace.to_string()),
-            attribute("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-            attribute("service.instance.id", uuid::Uuid::now_v7().to_string()),
-            opentelemetry::KeyValue::new("process.pid", i64::from(std::process::id())),
-        ])
-        .build()
 }

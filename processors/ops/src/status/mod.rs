@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::{self, Side};
 use crate::postgres::Database;
-use crate::reached;
+use crate::reached::{self, Kept};
 
 pub use caught_up::wait;
 pub use databases::{Blocked, DeadLetters, Facts, Held, Slot, Stand, Unfit};
@@ -38,6 +38,7 @@ const REACHED_WITHIN: Duration = Duration::from_secs(4);
 /// [`Failure::Usage`] when a client cannot be set up.
 pub async fn look(config: &Config) -> Result<Report, Failure> {
     let (write, read) = (Database::of(config, Side::Write)?, Database::of(config, Side::Read)?);
+    let mut connect = Kept::default();
     let (
         write,
         read,
@@ -54,7 +55,7 @@ pub async fn look(config: &Config) -> Result<Report, Failure> {
         databases::facts(&write),
         databases::facts(&read),
         databases::slot(config, &write),
-        services::connector(config, &write),
+        services::connector(&mut connect, config, &write),
         services::subjects(config),
         services::indices(config),
         services::process(config),

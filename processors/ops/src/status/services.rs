@@ -16,18 +16,24 @@ use crate::failure::Failure;
 use crate::http::{self, Http};
 use crate::layout;
 use crate::postgres::Database;
+use crate::reached::Kept;
 use crate::setup::{ConnectorState, drops_rows, offsets_ahead};
 
 /// The timeout of a process on this machine.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connector of the outbox; `None` when there is none.
-pub(crate) async fn connector(config: &Config, write: &Database) -> Result<Option<ConnectorState>, Failure> {
-    let (connect, name) = (Http::connect(&config.connect)?, config.namespace.outbox());
-    let Some(state) = ConnectorState::find(&connect, &name).await? else { return Ok(None) };
+pub(crate) async fn connector(
+    connect: &mut Kept<Http>,
+    config: &Config,
+    write: &Database,
+) -> Result<Option<ConnectorState>, Failure> {
+    let connect = connect.or_made(|| Http::connect(&config.connect))?;
+    let name = config.namespace.outbox();
+    let Some(state) = ConnectorState::find(connect, &name).await? else { return Ok(None) };
     // The facts of the database report it if it does not answer.
-    let offsets_ahead = offsets_ahead(&connect, &name, write).await.unwrap_or_default();
-    let drops_rows = drops_rows(&connect, &name).await?;
+    let offsets_ahead = offsets_ahead(connect, &name, write).await.unwrap_or_default();
+    let drops_rows = drops_rows(connect, &name).await?;
     Ok(Some(ConnectorState { offsets_ahead, drops_rows, ..state }))
 }
 

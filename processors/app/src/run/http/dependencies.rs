@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{LocalBoxFuture, join_all};
 use millrace_engine::database::Pool;
 use millrace_ops::config::Config;
 use millrace_ops::config::units::written_duration;
 use millrace_ops::failure::Failure;
-use millrace_ops::reached::{self, Elasticsearch, Kafka};
+use millrace_ops::reached::{self, Connect, Elasticsearch, Kafka, Registry};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -19,6 +19,9 @@ use super::ANSWER_WITHIN;
 
 /// How long after an answer a component is asked again.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
+const KAFKA: &str = "Kafka";
+const ELASTICSEARCH: &str = "Elasticsearch";
+const REGISTRY: &str = "the schema registry";
 const CONNECT: &str = "Kafka Connect";
 /// Characters of an error, at most.
 const WHY_MAX: usize = 300;
@@ -72,7 +75,7 @@ impl Dependencies {
     pub(super) fn new(databases: &[(Pool, &'static str)]) -> Self {
         let needed = databases.iter().map(|(_, name)| (*name, true));
         // While they are away, other work goes on: commands are kept, documents wait, queries are answered.
-        let others = ["Kafka", "Elasticsearch", "the schema registry"].map(|name| (name, false));
+        let others = [KAFKA, ELASTICSEARCH, REGISTRY].map(|name| (name, false));
         // A gateway alone sends nothing through Connect.
         let connect = (!databases.is_empty()).then_some((CONNECT, false));
         let others = others.into_iter().chain(connect);
@@ -131,28 +134,23 @@ impl Dependencies {
         work: &Handle,
         databases: &[(Pool, &'static str)],
     ) {
-        let databases =
-            databases.iter().map(|(pool, name)| self.ask(name, || select(work, pool.clone())).boxed());
-        let others: [BoxFuture<'_, ()>; 4] = [
-            self.kafka(config.clone()).boxed(),
-            self.elasticsearch(config.clone()).boxed(),
-            self.ask("the schema registry", || told(reached::registry(&config))).boxed(),
-            self.ask(CONNECT, || told(reached::connect(&config))).boxed(),
+        let databases = databases
+            .iter()
+            .map(|(pool, name)| self.ask(name, async || select(work, pool.clone()).await).boxed_local());
+        let mut elasticsearch = Elasticsearch::default();
+        let (mut registry, mut connect) = (Registry::default(), Connect::default());
+        let others: [LocalBoxFuture<'_, ()>; 4] = [
+            self.kafka(config.clone()).boxed_local(),
+            self.ask(ELASTICSEARCH, async || told(elasticsearch.answers(&config)).await).boxed_local(),
+            self.ask(REGISTRY, async || told(registry.answers(&config)).await).boxed_local(),
+            self.ask(CONNECT, async || told(connect.answers(&config)).await).boxed_local(),
         ];
         join_all(databases.chain(others)).await;
     }
 
-    async fn ask<F: Future<Output = Result<(), String>>>(&self, name: &str, mut question: impl FnMut() -> F) {
+    async fn ask(&self, name: &str, mut question: impl AsyncFnMut() -> Result<(), String>) {
         while self.all().iter().any(|known| known.name == name) {
             self.answered(name, question().await);
-            tokio::time::sleep(ASKED_EVERY).await;
-        }
-    }
-
-    async fn elasticsearch(&self, config: Arc<Config>) {
-        let mut client = Elasticsearch::default();
-        loop {
-            self.answered("Elasticsearch", told(client.answers(&config)).await);
             tokio::time::sleep(ASKED_EVERY).await;
         }
     }
@@ -170,7 +168,7 @@ impl Dependencies {
                 (Kafka::default(), Err(Failure::refused("it cannot be asked").caused_by(error)))
             });
             client = again;
-            self.answered("Kafka", answer.map_err(|error| error.to_string()));
+            self.answered(KAFKA, answer.map_err(|error| error.to_string()));
             tokio::time::sleep(ASKED_EVERY).await;
         }
     }
