@@ -42,7 +42,9 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
     let process = shop.instance.start_with(&["--set", &format!("payment.url={url}")], &variables);
     let manager = Alertmanager::start(WORKSHOP, &shop.outside.mail()).await;
     let alerts = Alerts::telling(WORKSHOP, &shop.instance, &process, manager.as_ref()).await;
-    shop.instance.send_and_wait(&campaign()).await.expect_success();
+    for command in campaign() {
+        shop.instance.send_and_wait(&[command]).await.expect_success();
+    }
     shop.instance.send(&[place(1, 1, &[(0, 1)])]).await;
     shop.rest().await;
     alerts.are(&[]).await;
@@ -65,7 +67,7 @@ async fn each_fault_fires_its_alert_which_is_told_once_and_ends_with_it() {
     every_expression_has_series_with_its_labels(&shop, &alerts).await;
 }
 
-/// A campaign and its segment: a panel shows how many could be created.
+/// A segment, and then a campaign of it: a panel shows how many could be created.
 fn campaign() -> [String; 2] {
     let rules = json!({"fact": "country", "is": "=", "value": "Mexico"}).to_string();
     let segment = json!({"segment_id": "mexicans", "name": "Mexicans", "rules": rules});
