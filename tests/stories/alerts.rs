@@ -216,17 +216,18 @@ async fn every_expression_has_series_with_its_labels(shop: &Shop, alerts: &Alert
     for (expression, texts) in alerts.expressions(&shop.instance.name).await {
         let (selectors, mut labels) = (promql::selectors(&expression), BTreeSet::new());
         assert!(!selectors.is_empty(), "{expression}");
-        let before = without.len();
+        let mut complete = true;
         for selector in selectors {
             let found = alerts.labels(&selector).await;
             if found.is_empty() {
+                complete = false;
                 without.insert(selector.clone());
             }
             labels.extend(found);
             asked.insert(selector);
         }
         let wanted = promql::labels(&expression, &texts);
-        if without.len() == before && !wanted.is_subset(&labels) {
+        if complete && !wanted.is_subset(&labels) {
             unlabelled.push((expression, wanted, labels));
         }
     }
