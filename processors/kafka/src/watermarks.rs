@@ -56,7 +56,7 @@ pub fn offsets<C: ConsumerContext>(
     Ok(found.elements().iter().filter_map(offset).collect())
 }
 
-/// The offset after the last record of a partition, as of the client's latest fetch; `None` before the first. Asks nobody.
+/// The offset after the last record of a partition, as of the client's latest fetch; `None` before the first. Needs no request.
 pub fn fetched_end<C: ClientContext>(client: &Client<C>, topic: &str, partition: i32) -> Option<i64> {
     let topic = CString::new(topic).ok()?;
     let (mut first, mut end) = (0, 0);

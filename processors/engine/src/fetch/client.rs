@@ -61,7 +61,7 @@ impl Client {
         Self { config, requests, consumer: None, fetched: HashMap::new(), positions }
     }
 
-    /// Works until nobody can ask any more. After a panic every member reads on its own.
+    /// Works until no member is left. After a panic every member reads on its own.
     pub(super) async fn run(mut self, name: &'static str) {
         loop {
             match caught(name, self.step()).await {
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// Handles what comes next; false when nobody can ask any more.
+    /// Handles what comes next; false when no member is left.
     async fn step(&mut self) -> bool {
         let consumer = self.consumer.clone();
         tokio::select! {

@@ -61,14 +61,14 @@ struct Inner {
 }
 
 /// The reading of a partition by a member; it ends when dropped.
-pub(crate) struct Ticket {
+pub(crate) struct Handle {
     pub(crate) id: u64,
     topic: Arc<str>,
     partition: i32,
     client: mpsc::UnboundedSender<Request>,
 }
 
-impl Drop for Ticket {
+impl Drop for Handle {
     fn drop(&mut self) {
         let (topic, partition, id) = (self.topic.clone(), self.partition, self.id);
         // Its task ends with the process only.
@@ -92,13 +92,13 @@ impl SharedFetch {
         from: i64,
         room: Room,
         arrivals: mpsc::UnboundedSender<Arrival>,
-    ) -> Ticket {
+    ) -> Handle {
         let id = self.0.readings.fetch_add(1, Ordering::Relaxed);
         let client = self.client(lane).clone();
         let reader = Reader { id, from, room, arrivals };
         // Its task ends with the process only.
         let _ = client.send(Request::Read { topic: topic.clone(), partition, reader });
-        Ticket { id, topic, partition, client }
+        Handle { id, topic, partition, client }
     }
 
     fn client(&self, lane: Lane) -> &mpsc::UnboundedSender<Request> {

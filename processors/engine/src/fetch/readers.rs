@@ -32,7 +32,7 @@ impl Fetched {
         Self { topic, partition, next, readers: Vec::new() }
     }
 
-    /// Whether nobody reads it.
+    /// Whether no member reads it.
     pub(super) fn is_idle(&self) -> bool {
         self.readers.is_empty()
     }

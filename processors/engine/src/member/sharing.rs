@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Assigned, Member, Partition, held};
 use crate::failpoints::{self, broken, mechanism};
-use crate::fetch::{Arrival, Ticket, What};
+use crate::fetch::{Arrival, Handle, What};
 use crate::record::Record;
 
 /// A partition with at most so many records that were not fetched yet is at its end: sharing gains nothing for one that is behind.
@@ -25,7 +25,7 @@ const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The reading of a partition by the shared client.
 pub(super) struct Reading {
-    ticket: Ticket,
+    handle: Handle,
     /// The offset from which the shared client delivers, once it has told.
     begins: Option<i64>,
     /// What it has delivered before the own client had read to there.
@@ -37,8 +37,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn new(ticket: Ticket) -> Self {
-        Self { ticket, begins: None, early: VecDeque::new(), read_to: 0, taken_over: false }
+    fn new(handle: Handle) -> Self {
+        Self { handle, begins: None, early: VecDeque::new(), read_to: 0, taken_over: false }
     }
 
     /// Whether the own client, of which this is the next offset, has read to where the shared one begins.
@@ -110,9 +110,9 @@ impl Member {
     fn ask_shared(&mut self, partition: Partition, next: i64) {
         let Some((lane, _)) = self.lanes.get(&*partition.0) else { return };
         let (room, arrivals) = (self.room.clone(), self.sender_shared.clone());
-        let ticket = self.settings.fetch.read(*lane, partition.clone(), next, room, arrivals);
+        let handle = self.settings.fetch.read(*lane, partition.clone(), next, room, arrivals);
         if let Some(assigned) = self.assigned.get_mut(&partition) {
-            assigned.shared = Some(Reading::new(ticket));
+            assigned.shared = Some(Reading::new(handle));
         }
     }
 
@@ -164,7 +164,7 @@ impl Member {
     fn arrive(&mut self, Arrival { reading, topic, partition, what }: Arrival) -> Option<(Partition, i64)> {
         let partition = (topic, partition);
         let assigned = self.assigned.get_mut(&partition)?;
-        let known = assigned.shared.as_mut().filter(|known| known.ticket.id == reading)?;
+        let known = assigned.shared.as_mut().filter(|known| known.handle.id == reading)?;
         match what {
             What::Begins(at) => known.begins = Some(at),
             What::ReadTo(offset) => known.read_to = offset,
