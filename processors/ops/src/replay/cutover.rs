@@ -195,7 +195,7 @@ async fn is_level(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Resul
 /// records it is behind.
 ///
 /// # Errors
-/// As [`swap`].
+/// As a swap.
 pub async fn roll_back(
     config: &Config,
     read: &Database,

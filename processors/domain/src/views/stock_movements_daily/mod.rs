@@ -16,7 +16,7 @@ pub struct StockMovementsDaily;
 /// What moved of a product on a day, in units.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovementsRow {
-    /// The product and the day ([`part::key`]).
+    /// The product and the day (`part::key`).
     pub day_id: String,
     /// The product.
     pub product_id: String,
