@@ -9,7 +9,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use millrace_engine::access::Access;
 use millrace_engine::database::{Pool, worker_pool};
-use millrace_engine::supervision::Watch;
+use millrace_engine::supervision::{Restarts, Watch};
 use millrace_engine::{
     Buffers, Elastic, Folded, GroupSettings, KafkaSettings, Member, Outcome, Producer, Reason, Record,
     Registry, Role, SharedFetch, WorkError,
@@ -80,7 +80,7 @@ fn join(stack: &Stack, group: &str, roles: HashMap<String, Arc<dyn Role>>, watch
         batch_max: BATCH_MAX,
         retry_delays: RETRY_DELAYS.into(),
         buffers,
-        fetch: SharedFetch::new(&kafka, group),
+        fetch: SharedFetch::new(&kafka, group, Restarts::default()),
         linger: Duration::ZERO,
         joint: None,
     };

@@ -98,9 +98,9 @@ pub async fn run(config: &Config, selection: Selection) -> Result<(), Failure> {
     if selection == Selection::Gateway {
         return run_gateway(config).await;
     }
-    let roles = Roles::new(config)?;
-    let sending = spans::send(config)?;
     let (stop, restarts) = (CancellationToken::new(), Restarts::default());
+    let roles = Roles::supervised(config, restarts.clone())?;
+    let sending = spans::send(config)?;
     let (idle, probed_idle) = watch::channel(Vec::new());
     let [write, read] = roles.databases();
     let databases = vec![(write, "the write database"), (read, "the read database")];

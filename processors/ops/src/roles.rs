@@ -14,7 +14,7 @@ use millrace_engine::database::Pool;
 use millrace_engine::effects::{self, Caller, EffectRole};
 use millrace_engine::retry::Retries;
 use millrace_engine::sagas::{self, Process, SagaRole};
-use millrace_engine::supervision::Watch;
+use millrace_engine::supervision::{Restarts, Watch};
 use millrace_engine::views::{self, LogRole, RowRole, TallyRole};
 use millrace_engine::{
     Buffers, Copier, Elastic, GroupSettings, Joint, KafkaSettings, Member, Producer, Registry, Role,
@@ -103,6 +103,11 @@ struct Builder<'r> {
 impl Roles {
     /// Creates the clients, which connect when first used.
     pub fn new(config: &Config) -> Result<Self, Failure> {
+        Self::supervised(config, Restarts::default())
+    }
+
+    /// As [`new`](Self::new), for groups to join; `restarts` shows the tasks that all of them share.
+    pub fn supervised(config: &Config, restarts: Restarts) -> Result<Self, Failure> {
         let namespace = config.namespace.clone();
         let read = pool(&config.postgres.read, "postgres.read.url", config)?;
         let commands = deciding(config)?;
@@ -128,7 +133,7 @@ impl Roles {
         let elastic = elastic.map_err(|error| Failure::usage("elasticsearch").caused_by(error))?;
         let (buffers, providers) = (Buffers::new(config.processing.buffer_bytes()), Providers::new(config)?);
         let contexts = read_models(config).into_iter().map(|model| (model.name, model.contexts)).collect();
-        let fetch = SharedFetch::new(&kafka, &config.namespace.group(FETCH));
+        let fetch = SharedFetch::new(&kafka, &config.namespace.group(FETCH), restarts);
         let (config, linger) = (config.clone(), config.processing.linger);
         Ok(Self {
             config,

@@ -12,19 +12,24 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::Request;
 use super::readers::Fetched;
 use crate::failpoints;
 use crate::metrics;
 use crate::record::Record;
-use crate::supervision::caught;
+use crate::supervision::{Restarts, Watch, caught};
 
 /// How often offsets without a record are looked for.
 const POSITIONS_EVERY: Duration = Duration::from_secs(1);
 /// How many records are received before requests are handled.
 const RECEIVED_AT_ONCE: usize = 500;
+/// How long the client may be without a connection before each group fetches on its own: theirs may have one.
+const UNCONNECTED_MAX: Duration = Duration::from_secs(10);
+/// How long each group fetches on its own after a trouble.
+const APART_FOR: Duration = Duration::from_secs(30);
 
 /// The members' clients report the same errors.
 struct Quiet;
@@ -46,6 +51,11 @@ pub(super) struct Client {
     consumer: Option<Arc<Consumer>>,
     fetched: HashMap<Arc<str>, HashMap<i32, Fetched>>,
     positions: Interval,
+    /// Since when connections fail; `None` since the last record.
+    unconnected: Option<Instant>,
+    /// Until when requests are refused.
+    apart_until: Instant,
+    restarts: Restarts,
 }
 
 /// A partition that is fetched from now on, from an offset; or no longer.
@@ -55,25 +65,39 @@ enum Change {
 }
 
 impl Client {
-    pub(super) fn new(config: ClientConfig, requests: UnboundedReceiver<Request>) -> Self {
+    pub(super) fn new(
+        config: ClientConfig,
+        requests: UnboundedReceiver<Request>,
+        restarts: Restarts,
+    ) -> Self {
         let mut positions = interval(POSITIONS_EVERY);
         positions.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { config, requests, consumer: None, fetched: HashMap::new(), positions }
+        let (consumer, fetched, unconnected) = Default::default();
+        let apart_until = Instant::now();
+        Self { config, requests, consumer, fetched, positions, unconnected, apart_until, restarts }
     }
 
-    /// Works until no member is left. After a panic every member reads on its own.
+    /// Works until no member is left. After a panic every member reads on its own for a while.
     pub(super) async fn run(mut self, name: &'static str) {
+        let watch = Watch::new(&CancellationToken::new());
         loop {
-            match caught(name, self.step()).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(_) => self.end_all(),
+            self.restarts.tasks().runs(name, Some(watch.clone()));
+            match caught(name, self.work(&watch)).await {
+                Ok(()) => return self.restarts.tasks().done(name),
+                Err(panic) => {
+                    self.part();
+                    tokio::time::sleep(self.restarts.note(name, &panic)).await;
+                }
             }
         }
     }
 
+    async fn work(&mut self, watch: &Watch) {
+        while self.step(watch).await {}
+    }
+
     /// Handles what comes next; false when no member is left.
-    async fn step(&mut self) -> bool {
+    async fn step(&mut self, watch: &Watch) -> bool {
         let consumer = self.consumer.clone();
         tokio::select! {
             request = self.requests.recv() => match request {
@@ -81,7 +105,10 @@ impl Client {
                 None => return false,
             },
             message = received(consumer.as_deref()) => self.receive_all(consumer.as_deref(), message),
-            _ = self.positions.tick(), if consumer.is_some() => self.read_to(),
+            _ = self.positions.tick() => {
+                watch.turns();
+                self.read_to();
+            }
         }
         true
     }
@@ -95,12 +122,16 @@ impl Client {
         }
         if let Err(error) = self.change(changes) {
             tracing::warn!(%error, "partitions cannot be fetched together; each group fetches on its own");
-            self.end_all();
+            self.part();
         }
     }
 
     fn handle(&mut self, request: Request) -> Option<Change> {
         match request {
+            Request::Read { topic, partition, reader } if Instant::now() < self.apart_until => {
+                Fetched::new(topic, partition, reader.from).refuse(&reader);
+                None
+            }
             Request::Read { topic, partition, reader } => {
                 let partitions = self.fetched.entry(topic.clone()).or_default();
                 let known = partitions.contains_key(&partition);
@@ -158,6 +189,7 @@ impl Client {
             && let Some(fetched) =
                 self.fetched.get_mut(&topic).and_then(|partitions| partitions.get_mut(&partition))
         {
+            self.unconnected = None;
             metrics::FETCHED.with_label_values(&["shared"]).inc();
             fetched.deliver(message.offset(), || {
                 let record = Record::detach(message, topic.clone());
@@ -167,25 +199,38 @@ impl Client {
         }
     }
 
-    /// Ends all readings, so that each member finds the trouble with its own client and handles it; unless only connections are
-    /// lost, which the client makes again.
+    /// Ends all readings, so that each member finds the trouble with its own client and handles it; unless connections were lost
+    /// just now, which the client makes again.
     fn failed(&mut self, error: &KafkaError) {
         tracing::debug!(%error, "the shared client reports an error");
-        if !is_of_connection(error) {
-            self.end_all();
+        let since = *self.unconnected.get_or_insert_with(Instant::now);
+        if is_of_connection(error) && since.elapsed() < UNCONNECTED_MAX {
+            return;
         }
+        if !self.fetched.is_empty() {
+            tracing::warn!(%error, "the shared fetch ends for a while; each group fetches on its own");
+        }
+        self.part();
         if let KafkaError::MessageConsumptionFatal(_) = error {
-            self.consumer = None;
+            self.close();
         }
     }
 
-    fn end_all(&mut self) {
+    /// Ends all readings, and refuses others for a while.
+    fn part(&mut self) {
+        self.apart_until = Instant::now() + APART_FOR;
         let fetched = std::mem::take(&mut self.fetched);
         fetched.into_values().flat_map(HashMap::into_values).for_each(Fetched::end);
         if let Some(Err(error)) = self.consumer.as_ref().map(|consumer| consumer.unassign()) {
             tracing::debug!(%error, "the shared client is made anew");
-            self.consumer = None;
+            self.close();
         }
+    }
+
+    /// On a thread of its own, since closing waits.
+    fn close(&mut self) {
+        let consumer = self.consumer.take();
+        std::thread::spawn(move || drop(consumer));
     }
 
     /// Tells the members how far the client has read.

@@ -22,6 +22,7 @@ use crate::buffer::Room;
 use crate::client::{self as settings, KafkaSettings};
 use crate::record::Record;
 use crate::retry::Lane;
+use crate::supervision::Restarts;
 
 /// What the shared client tells a member about one of its readings.
 pub(crate) struct Arrival {
@@ -55,6 +56,7 @@ pub struct SharedFetch(Arc<Inner>);
 
 struct Inner {
     config: ClientConfig,
+    restarts: Restarts,
     source: OnceLock<mpsc::UnboundedSender<Request>>,
     retry: OnceLock<mpsc::UnboundedSender<Request>>,
     readings: AtomicU64,
@@ -79,9 +81,11 @@ impl Drop for Handle {
 impl SharedFetch {
     /// Clients connect when a member first asks for a partition. librdkafka requires a group id, here `group`, which has neither
     /// members nor offsets.
-    pub fn new(kafka: &KafkaSettings, group: &str) -> Self {
+    /// `restarts` shows the tasks of the clients.
+    pub fn new(kafka: &KafkaSettings, group: &str, restarts: Restarts) -> Self {
         let (source, retry, readings) = Default::default();
-        Self(Arc::new(Inner { config: settings::consumer(kafka, group), source, retry, readings }))
+        let config = settings::consumer(kafka, group);
+        Self(Arc::new(Inner { config, restarts, source, retry, readings }))
     }
 
     /// Asks for the records of a partition from the offset `from` on, or a later one, which is told. Takes room for each of them.
@@ -108,7 +112,8 @@ impl SharedFetch {
         };
         client.get_or_init(|| {
             let (sender, requests) = mpsc::unbounded_channel();
-            tokio::spawn(Client::new(self.0.config.clone(), requests).run(name));
+            let (config, restarts) = (self.0.config.clone(), self.0.restarts.clone());
+            tokio::spawn(Client::new(config, requests, restarts).run(name));
             sender
         })
     }

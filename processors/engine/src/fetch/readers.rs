@@ -37,6 +37,11 @@ impl Fetched {
         self.readers.is_empty()
     }
 
+    /// Refuses a reader, who reads on with its own client.
+    pub(super) fn refuse(self, reader: &Reader) {
+        self.tell(reader, What::Ends(reader.from));
+    }
+
     /// Adds a reader, from the later of its offset and the next one on.
     pub(super) fn begin(&mut self, mut reader: Reader) {
         reader.from = reader.from.max(self.next);

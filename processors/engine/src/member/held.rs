@@ -143,7 +143,7 @@ impl Member {
 
     pub(super) fn report(&self, changed: KafkaResult<()>) {
         if let Err(error) = changed {
-            tracing::warn!(group = self.name(), %error, "held partitions not paused or resumed");
+            tracing::warn!(group = self.name(), %error, "partitions not paused or resumed");
         }
     }
 }

@@ -97,6 +97,8 @@ impl Member {
         if record.room.is_some() {
             self.deliver(record);
         } else {
+            // What waits for its handover must not take the room that this record needs.
+            self.share_no_early();
             self.full_since.get_or_insert_with(Instant::now);
             self.waiting.push_back((record, bytes));
         }

@@ -26,6 +26,8 @@ const MOVED_WITHIN: Duration = Duration::from_secs(5);
 /// The reading of a partition by the shared client.
 pub(super) struct Reading {
     handle: Handle,
+    /// The next offset of the own client when it asked.
+    asked: i64,
     /// The offset from which the shared client delivers, once it has told.
     begins: Option<i64>,
     /// What it has delivered before the own client had read to there.
@@ -37,8 +39,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn new(handle: Handle) -> Self {
-        Self { handle, begins: None, early: VecDeque::new(), read_to: 0, taken_over: false }
+    fn new(handle: Handle, asked: i64) -> Self {
+        Self { handle, asked, begins: None, early: VecDeque::new(), read_to: 0, taken_over: false }
     }
 
     /// Whether the own client, of which this is the next offset, has read to where the shared one begins.
@@ -104,7 +106,9 @@ impl Member {
     }
 
     fn is_near_end(&self, topic: &str, partition: i32, next: i64) -> bool {
-        fetched_end(self.consumer.client(), topic, partition).is_some_and(|end| end - next <= NEAR_END)
+        let end = fetched_end(self.consumer.client(), topic, partition);
+        // The known end is older than the next offset when the partition has not been fetched since it was assigned.
+        end.is_some_and(|end| (0..=NEAR_END).contains(&(end - next)))
     }
 
     fn ask_shared(&mut self, partition: Partition, next: i64) {
@@ -112,7 +116,7 @@ impl Member {
         let (room, arrivals) = (self.room.clone(), self.sender_shared.clone());
         let handle = self.settings.fetch.read(*lane, partition.clone(), next, room, arrivals);
         if let Some(assigned) = self.assigned.get_mut(&partition) {
-            assigned.shared = Some(Reading::new(handle));
+            assigned.shared = Some(Reading::new(handle, next));
         }
     }
 
@@ -144,6 +148,13 @@ impl Member {
         }
     }
 
+    /// Leaves the readings that have not begun, and what of them waits.
+    pub(super) fn share_no_early(&mut self) {
+        for assigned in self.assigned.values_mut().filter(|assigned| !assigned.is_shared()) {
+            assigned.shared = None;
+        }
+    }
+
     /// Handles what the shared client tells; false when the own client refuses to go on.
     pub(super) fn arrived_shared(&mut self, first: Arrival) -> bool {
         let (mut next, mut begun, mut ended) = (Some(first), false, Vec::new());
@@ -166,6 +177,8 @@ impl Member {
         let assigned = self.assigned.get_mut(&partition)?;
         let known = assigned.shared.as_mut().filter(|known| known.handle.id == reading)?;
         match what {
+            // The end that was known is old: the own client has too far to go.
+            What::Begins(at) if at - known.asked > NEAR_END => assigned.shared = None,
             What::Begins(at) => known.begins = Some(at),
             What::ReadTo(offset) => known.read_to = offset,
             What::Record(record) => {
@@ -191,29 +204,38 @@ impl Member {
             return true;
         }
         let partitions: BTreeSet<Partition> = ended.iter().map(|(partition, _)| partition.clone()).collect();
-        let sought = self.seek_all(&ended).and_then(|()| match self.paused || self.looking {
+        let moved = self.move_to(&ended).and_then(|()| match self.paused {
             true => Ok(()),
             false => self.consumer.resume(&held::listed(partitions)),
         });
-        if let Err(error) = &sought {
+        if let Err(error) = &moved {
             tracing::error!(group = self.name(), %error, "the client does not go on where the shared one has ended");
         }
-        sought.is_ok()
+        moved.is_ok()
     }
 
-    fn seek_all(&mut self, ended: &[(Partition, i64)]) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::with_capacity(ended.len());
+    fn move_to(&mut self, ended: &[(Partition, i64)]) -> KafkaResult<()> {
         let skipped = i64::from(broken(mechanism::FETCH_END));
+        let mut list = TopicPartitionList::with_capacity(ended.len());
         for ((topic, partition), at) in ended {
             list.add_partition_offset(topic, *partition, Offset::Offset(*at + skipped))?;
         }
-        let sought = self.consumer.seek_partitions(list, MOVED_WITHIN)?;
-        sought.elements().iter().try_for_each(|element| element.error())?;
+        if let Err(error) = self.seek_all(list.clone()) {
+            // The client refuses to seek in a partition that it has not begun to fetch.
+            tracing::debug!(%error, "partitions are assigned again where the shared client has ended");
+            self.consumer.incremental_unassign(&list)?;
+            self.consumer.incremental_assign(&list)?;
+        }
         for (partition, at) in ended {
             if let Some(assigned) = self.assigned.get_mut(partition) {
                 assigned.sought = *at;
             }
         }
         Ok(())
+    }
+
+    fn seek_all(&self, list: TopicPartitionList) -> KafkaResult<()> {
+        let sought = self.consumer.seek_partitions(list, MOVED_WITHIN)?;
+        sought.elements().iter().try_for_each(|element| element.error())
     }
 }
