@@ -154,13 +154,13 @@ impl Members {
         let live = generations::live(&self.read.pool).map_err(|error| self.read.failure(error));
         let live = self.read.in_time(live).await?.into_iter();
         let live: Vec<Generation> = live.filter(|one| self.selection.view(&one.view)).collect();
+        self.pause_builds(&live).await?;
         let unfit = self.read.in_time(shapes::unfit(&self.read, self.models.values(), &live)).await?;
         let is_fit = |one: &&Generation| !unfit.contains_key(&(one.view.clone(), one.generation));
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         self.look_after_left(&places)?;
         self.report_idle(&live, &unfit);
-        self.pause_builds(&live).await?;
         for place in places {
             self.join_view(place).await?;
         }
