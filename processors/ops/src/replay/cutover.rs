@@ -317,7 +317,10 @@ async fn swap(
         before = from,
         "serving; the generation before follows, at the same cost, until `millrace replay <view> --retire`"
     );
-    indices::point_alias(config, model, to).await.map(|()| true)
+    match generations.0.iter().find(|one| one.generation == to) {
+        Some(to) => indices::point_alias(config, model, to).await.map(|()| true),
+        None => Ok(true),
+    }
 }
 
 /// Whether both are level once the SQL views are locked, which may take longer than the pause. The pause begins anew, and lasts
