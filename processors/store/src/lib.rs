@@ -72,7 +72,11 @@ pub fn statements_of_the_write_side() -> impl Iterator<Item = &'static str> {
 
 /// Every statement on the read side's tables, without the views' own.
 pub fn statements_of_the_read_side() -> impl Iterator<Item = &'static str> {
-    let own = [progress::STATEMENTS, replay::STATEMENTS, &[consumer_offset::SERVING]];
+    let own = [
+        progress::STATEMENTS,
+        replay::STATEMENTS,
+        &[consumer_offset::SERVING, consumer_offset::PAUSE_AT_SERVING],
+    ];
     own.into_iter().chain(of_both_sides()).flatten().copied()
 }
 

@@ -44,6 +44,10 @@ fn condition(words: &str) -> Condition {
 fn clause(Condition { not, field, operator, value }: &Condition) -> Value {
     let clause = match *operator {
         "match" => json!({"match": {field: value}}),
+        // Kibana adds the browser's zone, here not that of the documents, to a range of dates.
+        operator if value.starts_with("now") => {
+            json!({"range": {field: {operator: value, "time_zone": "America/New_York"}}})
+        }
         operator => json!({"range": {field: {operator: value}}}),
     };
     if *not { json!({"bool": {"must_not": clause}}) } else { clause }

@@ -154,13 +154,13 @@ impl Members {
         let live = generations::live(&self.read.pool).map_err(|error| self.read.failure(error));
         let live = self.read.in_time(live).await?.into_iter();
         let live: Vec<Generation> = live.filter(|one| self.selection.view(&one.view)).collect();
+        self.pause_builds(&live).await?;
         let unfit = self.read.in_time(shapes::unfit(&self.read, self.models.values(), &live)).await?;
         let is_fit = |one: &&Generation| !unfit.contains_key(&(one.view.clone(), one.generation));
         let places: Vec<Place> = live.iter().filter(is_fit).filter_map(|one| self.place(one)).collect();
         self.leave_all_but(&places).await;
         self.look_after_left(&places)?;
         self.report_idle(&live, &unfit);
-        self.pause_builds(&live).await?;
         for place in places {
             self.join_view(place).await?;
         }
@@ -410,18 +410,17 @@ impl Members {
         let is_build = |one: &Generation| one.view == model.name && one.state == State::Building;
         let builds = live.iter().any(|one| is_build(one) && one.is_of(&model.shape));
         if follows || builds {
-            let (config, read, number) = (self.config.clone(), self.read.clone(), serving.generation);
+            let (config, read, to) = (self.config.clone(), self.read.clone(), serving.clone());
             let restarts = self.restarts.clone();
             let work = async move {
-                let aliased =
-                    if follows { indices::point_alias(&config, &model, number).await } else { Ok(()) };
+                let aliased = if follows { indices::point_alias(&config, &model, &to).await } else { Ok(()) };
                 if let Err(error) = &aliased {
                     tracing::warn!(view = model.name, %error, "the alias is not updated yet");
                 }
                 if builds && let Err(error) = cutover::attempt(&config, &read, &model).await {
                     tracing::warn!(view = model.name, %error, "the rebuild is not compared yet");
                 }
-                aliased.ok().map(|()| number)
+                aliased.ok().map(|()| to.generation)
             };
             let noted = async move {
                 let noted = |panic| restarts.note(&tending, &panic);

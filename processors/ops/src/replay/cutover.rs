@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use millrace_store::consumer_offset::{self, Position};
-use millrace_store::{names, replay};
+use millrace_store::{Means, names, replay};
 use serde_json::json;
 use sqlx::{PgConnection, Postgres, Transaction};
 
@@ -27,6 +27,8 @@ const REACHED_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How long both run after a pause in which the built generation did not catch up.
 const REST: Duration = Duration::from_secs(4);
+/// Attempts to swap after one comparison.
+const LEVEL_TRIES: u32 = 5;
 
 /// Compares a building generation with the serving one when it has caught up, and swaps when they are equal or differences are
 /// accepted. Otherwise stores the differences and leaves the building generation as it is. Does nothing while it is far behind,
@@ -155,7 +157,7 @@ async fn caught_up_snapshot<'c>(
     Ok(position.is_caught_up().then_some((snapshot, position)))
 }
 
-/// Whether the generation was swapped or refused; otherwise it was not level with the serving one in time.
+/// Whether the generation was swapped or refused; otherwise it was never level with the serving one in time.
 async fn decide(
     (config, read): (&Config, &Database),
     pair: &Pair<'_>,
@@ -165,13 +167,7 @@ async fn decide(
 ) -> Result<bool, Failure> {
     let model = pair.model;
     if comparison.equal() || building.accept_differences {
-        let is_level = is_level(pair, connection).await.map_err(|error| read.failure(error));
-        let swapped = match is_level {
-            Ok(true) => swap(config, read, model, pair.building, Some(comparison)).await.map(|()| true),
-            other => other,
-        };
-        pair.resume(read).await?;
-        return swapped;
+        return swap_once_level((config, read), pair, comparison, connection).await;
     }
     let written = replay::compared(&read.pool, (model.name, comparison.building), comparison).await;
     written.map_err(|error| read.failure(error))?;
@@ -184,11 +180,37 @@ async fn decide(
     Ok(true)
 }
 
+/// Tries to swap several times, with rests between: the comparison may have taken long, and need not be repeated.
+async fn swap_once_level(
+    (config, read): (&Config, &Database),
+    pair: &Pair<'_>,
+    comparison: &Comparison,
+    connection: &mut PgConnection,
+) -> Result<bool, Failure> {
+    for tried in 1..=LEVEL_TRIES {
+        let swapped = match is_level(pair, connection).await.map_err(|error| read.failure(error)) {
+            Ok(true) => swap(config, read, pair, Some(comparison)).await,
+            other => other,
+        };
+        pair.resume(read).await?;
+        if swapped? {
+            return Ok(true);
+        }
+        if tried < LEVEL_TRIES {
+            tokio::time::sleep(REST).await;
+        }
+    }
+    Ok(false)
+}
+
 /// Pauses both generations, and waits a moment until the other one has applied and published what the serving one has: a reader
-/// would see earlier versions after the swap. The pause is not ended.
+/// would see earlier versions after the swap. False also when a batch holds the offsets. The pause is not ended.
 async fn is_level(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<bool> {
-    pair.pause(connection).await?;
-    Ok(caught_up_snapshot(pair, connection).await?.is_some())
+    match pair.pause(connection).await {
+        Err(error) if Means::of(&error) == Means::InTheWay => Ok(false),
+        Err(error) => Err(error),
+        Ok(()) => Ok(caught_up_snapshot(pair, connection).await?.is_some()),
+    }
 }
 
 /// Lets an earlier generation serve again without a comparison, as level with the serving one as a moment makes it. Returns how many
@@ -204,16 +226,34 @@ pub async fn roll_back(
 ) -> Result<i64, Failure> {
     let fail = |error| read.failure(error);
     let pair = Pair::new(&config.namespace, model, serving, to);
-    let mut connection = read.pool.acquire().await.map_err(fail)?;
-    let is_level = is_level(&pair, &mut connection).await.map_err(fail);
-    let behind = pair.position(&mut connection).await.map(|position| position.behind).map_err(fail);
-    drop(connection);
-    let swapped = match (is_level, behind) {
-        (Ok(_), Ok(behind)) => swap(config, read, model, to, None).await.map(|()| behind),
-        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    let mut connection = session::open(read).await.map_err(fail)?;
+    wait_until_alone(config, model, &mut connection).await.map_err(fail)?;
+    if let Err(error) = is_level(&pair, &mut connection).await {
+        tracing::warn!(view = model.name, %error, "rolling back without waiting until both are level");
+    }
+    let swapped = match pair.position_now(read).await {
+        Ok(position) => swap(config, read, &pair, None).await.map(|_| position.behind),
+        Err(failure) => Err(failure),
     };
     pair.resume(read).await?;
     swapped
+}
+
+/// Waits a moment for a comparison, which would end the pause; a rollback does not wait for one that takes long.
+async fn wait_until_alone(
+    config: &Config,
+    model: &ReadModel,
+    connection: &mut PgConnection,
+) -> sqlx::Result<()> {
+    let until = Instant::now() + REACHED_WITHIN;
+    while !session::alone(connection, "replay", &config.namespace, model.name).await? {
+        if Instant::now() > until {
+            tracing::warn!(view = model.name, "rolling back during a comparison");
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Refuses a generation of another shape: its SQL views must be created by a build of that shape.
@@ -229,20 +269,20 @@ fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Resu
     })
 }
 
-/// Lets a generation serve, and stores the comparison that allowed it. Table of generations and SQL view change in one
-/// transaction of Postgres; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace
-/// setup`.
+/// Lets the other generation of a pair serve, and stores the comparison that allowed it. Table of generations and SQL view change
+/// in one transaction of Postgres; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace
+/// setup`. False when the two were not level with each other any more, unless there is no comparison; nothing is changed then.
 ///
 /// # Errors
 /// [`Failure::Refused`] when the generation does not exist, or readers keep the SQL view locked; nothing is changed then.
 async fn swap(
     config: &Config,
     read: &Database,
-    model: &ReadModel,
-    to: i32,
+    pair: &Pair<'_>,
     comparison: Option<&Comparison>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let fail = |error| read.failure(error);
+    let (model, to) = (pair.model, pair.building);
     let mut transaction = read.pool.begin().await.map_err(fail)?;
     // Later readers must not wait long behind a reader that holds its lock for long.
     session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
@@ -256,8 +296,6 @@ async fn swap(
     if !replay::swap(&mut transaction, model.name, to).await.map_err(fail)? {
         return Err(Failure::refused(format!("generation {to} of {} is not there to serve", model.name)));
     }
-    let (group, topics) = (config.namespace.group(model.name), model.topics(&config.namespace));
-    consumer_offset::resume(&mut *transaction, &group, to, &topics).await.map_err(fail)?;
     let from = generations.serving()?;
     if let Some(table) = &model.table {
         if generations.are_of_one_shape(from, to) {
@@ -267,6 +305,11 @@ async fn swap(
             sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
         }
     }
+    let is_level = from == pair.serving && still_level(pair, &mut transaction).await.map_err(fail)?;
+    if !is_level && comparison.is_some() {
+        return transaction.rollback().await.map(|()| false).map_err(fail);
+    }
+    consumer_offset::resume(&mut *transaction, &pair.group, to, &pair.topics).await.map_err(fail)?;
     transaction.commit().await.map_err(fail)?;
     tracing::info!(
         view = model.name,
@@ -274,5 +317,20 @@ async fn swap(
         before = from,
         "serving; the generation before follows, at the same cost, until `millrace replay <view> --retire`"
     );
-    indices::point_alias(config, model, to).await.map(|_| ())
+    match generations.0.iter().find(|one| one.generation == to) {
+        Some(to) => indices::point_alias(config, model, to).await.map(|()| true),
+        None => Ok(true),
+    }
+}
+
+/// Whether both are level once the SQL views are locked, which may take longer than the pause. The pause begins anew, and lasts
+/// until the alias has followed; workers wait for the offsets until the commit.
+async fn still_level(pair: &Pair<'_>, transaction: &mut PgConnection) -> sqlx::Result<bool> {
+    // Readers wait for the SQL views meanwhile.
+    session::set(transaction, "SET LOCAL lock_timeout = '1s'").await?;
+    match pair.pause(transaction).await {
+        Err(error) if Means::of(&error) == Means::InTheWay => Ok(false),
+        Err(error) => Err(error),
+        Ok(()) => Ok(pair.position(transaction).await?.is_caught_up()),
+    }
 }

@@ -41,7 +41,7 @@ pub async fn until_decided(
         let generation = found.ok_or_else(retired)?;
         if generation.state == State::Serving {
             // The process that swapped does the same after its commit; once this returns, all readers see the swap.
-            indices::point_alias(config, model, number).await?;
+            indices::point_alias(config, model, &generation).await?;
         }
         if generation.state != State::Building || generation.comparison.is_some() {
             return Ok(generation);

@@ -84,11 +84,19 @@ pub async fn ensure(config: &Config, model: &ReadModel, generation: i32) -> Resu
     mapped.index(&config.namespace.index(model.name, generation)).await.map(|_| ())
 }
 
-/// Points the alias at this generation.
-pub async fn point_alias(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+/// Points the alias at this generation. Its index may be missing when it is of another shape: that release does not publish the
+/// view.
+///
+/// # Errors
+/// [`Failure::Refused`] when the index of a generation of this build's shape is missing; [`Failure::Unreachable`].
+pub async fn point_alias(config: &Config, model: &ReadModel, to: &Generation) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
     let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
-    mapped.point_alias(&config.namespace.index(model.name, generation)).await.map(|_| ())
+    let index = config.namespace.index(model.name, to.generation);
+    if !to.is_of(&model.shape) && mapping_of(&elastic, &index).await?.is_none() {
+        return Ok(());
+    }
+    mapped.point_alias(&index).await.map(|_| ())
 }
 
 /// Removes the index of a generation, if it exists.
@@ -128,14 +136,13 @@ impl Mapped {
         index_of(self, index).await
     }
 
-    /// Readers would find earlier documents after the alias has moved. False when the index does not exist: the generation is of a
-    /// release that does not publish the view.
-    async fn is_refreshed(&self, index: &str) -> Result<bool, Failure> {
+    /// Readers would find earlier documents after the alias has moved.
+    async fn refresh(&self, index: &str) -> Result<(), Failure> {
         let index = [index];
         let refreshed = self.elastic.send(|client| async move {
             client.indices().refresh(IndicesRefreshParts::Index(&index)).send().await
         });
-        Ok(refreshed.await?.found()?.is_some())
+        refreshed.await?.success().map(|_| ())
     }
 
     /// Points the alias at one index; a change is atomic.
@@ -153,9 +160,7 @@ impl Mapped {
         if self.dry {
             return Ok(did);
         }
-        if !self.is_refreshed(index).await? {
-            return Ok(Did::Nothing);
-        }
+        self.refresh(index).await?;
         let action = |what: &str, index: &str| json!({what: {"index": index, "alias": self.alias}});
         let old = before.iter().filter(|name| **name != index).map(|name| action("remove", name));
         let actions: Vec<Value> = old.chain([action("add", index)]).collect();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 pub(crate) use held::STATEMENTS as STATEMENTS_OF_HELD;
 pub use held::{Held, held, let_go};
-pub(crate) use pair::STATEMENTS as STATEMENTS_OF_PAIRS;
+pub(crate) use pair::{PAUSE_AT_SERVING, STATEMENTS as STATEMENTS_OF_PAIRS};
 pub use pair::{Pair, Position, resume, stand_as};
 
 use crate::Group;

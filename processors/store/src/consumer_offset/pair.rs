@@ -64,14 +64,20 @@ statements! {
                    WHERE grp = $1 AND generation = $2 AND topic = ANY($3) AND pause_at IS NOT NULL
                    ORDER BY topic COLLATE \"C\", partition FOR NO KEY UPDATE) AS paused
              WHERE o.grp = $1 AND o.generation = $2 AND o.topic = paused.topic AND o.partition = paused.partition";
-    PAUSE_AT_SERVING = "UPDATE consumer_offset AS o SET pause_at = other.reached, paused_until = clock_timestamp() + interval '1 min'
+}
+
+/// For the read side only, which has the table `replay`. A generation that serves meanwhile is not paused: its row is locked, so
+/// that a swap comes before or after.
+pub(crate) const PAUSE_AT_SERVING: &str = "UPDATE consumer_offset AS o
+             SET pause_at = other.reached, paused_until = clock_timestamp() + interval '1 min'
              FROM (SELECT b.topic, b.partition, s.applied AS reached FROM consumer_offset AS b
                    JOIN consumer_offset AS s USING (grp, topic, partition)
+                   JOIN replay AS r ON b.grp = current_schema() || '.' || r.view AND b.generation = r.generation
                    WHERE b.grp = $1 AND s.generation = $2 AND b.generation = $3 AND b.topic = ANY($4)
+                     AND r.state = 'building'
                      AND (b.pause_at IS DISTINCT FROM s.applied OR b.paused_until < clock_timestamp() + interval '30 s')
-                   FOR UPDATE OF b SKIP LOCKED) AS other
+                   FOR UPDATE OF b SKIP LOCKED FOR SHARE OF r SKIP LOCKED) AS other
              WHERE o.grp = $1 AND o.generation = $3 AND o.topic = other.topic AND o.partition = other.partition";
-}
 
 /// Gives a generation of a group the offsets of the serving one in some topics, or earlier ones if a record waits; documents are
 /// published up to `published`.
@@ -164,6 +170,7 @@ impl Pair<'_> {
 
     /// Moves the pause points of the building generation to the offsets of the serving one: if it were ahead, the two could not
     /// be compared while the serving one makes no progress.
+    /// Does nothing to a generation that is not building any more.
     ///
     /// # Errors
     /// Database errors.

@@ -85,11 +85,12 @@ impl MovementsRow {
         self
     }
 
+    /// `change_days` follows from the row alone, so it may stop at the ends, which keeps its sign.
     fn summed(self) -> Self {
         let came = self.received.wrapping_add(self.adjusted).wrapping_add(self.returned);
         let change = came.wrapping_sub(self.shipped);
         let days = self.day.signed_duration_since(NaiveDate::default()).num_days();
-        Self { change, change_days: change.wrapping_mul(days), ..self }
+        Self { change, change_days: change.saturating_mul(days), ..self }
     }
 }
 
@@ -159,6 +160,29 @@ mod tests {
         assert_eq!((keys, &later_keys[..]), (vec!["1-1970-01-01".into()], &["1-2024-10-04".to_owned()][..]));
         let row = StockMovementsDaily::evolve(MovementsRow::default(), &later_keys[0], &later);
         assert_eq!((row.change, row.change_days), (5, 100_000));
+    }
+
+    #[test]
+    fn the_largest_movements_are_counted_in_any_order() {
+        let on_day = |difference| {
+            let event = recorded(&adjusted("1", difference), 1);
+            let occurred_at = event.occurred_at + TimeDelta::days(20_000);
+            Recorded { occurred_at, ..event }
+        };
+        let folded = |differences: &[i64]| {
+            differences.iter().fold(MovementsRow::default(), |row, difference| {
+                StockMovementsDaily::evolve(row, "1-2024-10-04", &on_day(*difference))
+            })
+        };
+        let days = |differences| {
+            let row = folded(differences);
+            (row.change, row.change_days)
+        };
+        assert_eq!(days(&[i64::MAX]), (i64::MAX, i64::MAX));
+        assert_eq!(days(&[i64::MIN]), (i64::MIN, i64::MIN));
+        assert_eq!(days(&[i64::MAX, i64::MAX]), (-2, -40_000));
+        assert_eq!(folded(&[i64::MAX, i64::MAX, -7]), folded(&[-7, i64::MAX, i64::MAX]));
+        assert_eq!(days(&[i64::MAX, -7, -i64::MAX]), (-7, -140_000));
     }
 
     #[test]

@@ -11,8 +11,9 @@ SELECT product_id, days, shipped, round(average_on_hand, 2) AS average_on_hand,
        CASE WHEN average_on_hand > 0 THEN round(shipped / average_on_hand, 4) END AS turnover
 FROM (
     SELECT product_id, days,
-           coalesce(sum(shipped) FILTER (WHERE day > today - days), 0)::bigint AS shipped,
-           sum(change * least(today - day + 1, days)) / days AS average_on_hand
+           least(greatest(coalesce(sum(shipped) FILTER (WHERE day > today - days), 0), -9223372036854775808),
+                 9223372036854775807)::bigint AS shipped,
+           sum(change::numeric * least(today - day + 1, days)) / days AS average_on_hand
     FROM {view}
     CROSS JOIN (VALUES (30), (90), (365)) AS period (days)
     CROSS JOIN (SELECT (now() AT TIME ZONE 'UTC')::date AS today) AS clock
