@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::str::FromStr as _;
 
 use millrace_testkit::free_port;
@@ -172,8 +172,13 @@ impl Cluster {
     }
 
     fn stop(&self, mode: &str) {
+        done(&mut self.stopping(mode));
+    }
+
+    fn stopping(&self, mode: &str) -> Command {
         let mut stop = self.program("pg_ctl");
-        done(stop.args(["-w", "stop", "-m", mode, "-D"]).arg(self.data()));
+        stop.args(["-w", "stop", "-m", mode, "-D"]).arg(self.data());
+        stop
     }
 
     async fn superuser(&self) -> PgConnection {
@@ -192,7 +197,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.data().exists() {
-            self.stop("immediate");
+            // A story that has failed may have no server; another panic would end all stories.
+            let _ = self.stopping("immediate").stdout(Stdio::null()).status();
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -212,7 +218,7 @@ fn is_root() -> bool {
 
 fn done(command: &mut Command) {
     // A server that is started must not keep the pipes of its output open.
-    let done = command.stdout(std::process::Stdio::null()).status();
+    let done = command.stdout(Stdio::null()).status();
     let done = done.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(done.success(), "{command:?}: {done}");
 }

@@ -28,6 +28,12 @@ pub fn selectors(expression: &str) -> BTreeSet<String> {
     found
 }
 
+/// A selector without the matcher of this namespace, which the dashboard always has first.
+pub fn of_any_namespace(selector: &str, namespace: &str) -> String {
+    let matcher = format!("namespace=\"{namespace}\"");
+    selector.replace(&format!("{{{matcher}}}"), "").replace(&format!("{{{matcher}, "), "{")
+}
+
 fn is_of_a_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
@@ -42,4 +48,21 @@ pub fn labels(expression: &str, texts: &str) -> BTreeSet<String> {
         None => Some(inside.trim()).filter(|label| label.chars().all(is_of_a_name)),
     });
     listed.chain(named).map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_compared_whole_but_for_the_namespace() {
+        let found = selectors(
+            r#"sum(rate(millrace_a_bucket{query!~"/.*"}[30m])) / on (x) up == 0 or millrace_b > 1"#,
+        );
+        let wanted = ["millrace_a_bucket{query!~\"/.*\"}", "millrace_b", "up"];
+        assert_eq!(found, wanted.map(str::to_owned).into());
+        assert_eq!(of_any_namespace(r#"millrace_a{namespace="s"}"#, "s"), "millrace_a");
+        assert_eq!(of_any_namespace(r#"millrace_a{namespace="s", b="c"}"#, "s"), r#"millrace_a{b="c"}"#);
+        assert_eq!(of_any_namespace(r#"millrace_a{b="c"}"#, "s"), r#"millrace_a{b="c"}"#);
+    }
 }

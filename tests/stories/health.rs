@@ -1,6 +1,6 @@
 //! The probes of a process: `/readyz` shows which component is away, and `/livez` that restarting would not help.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace_tests::link::{Link, State};
 use millrace_tests::load::register;
 use millrace_tests::{Instance, Process, eventually};
@@ -38,27 +38,49 @@ async fn each_component_that_is_away_is_shown_since_when_and_a_restart_is_never_
         link.becomes(State::Cut);
         process.shows(component, "away").await;
         is_told(&process, component, ready, before).await;
+        if component == ASKED_TWICE {
+            is_away_longer_than_until_it_was_asked_again(&process).await;
+        }
         let (status, told) = process.probed("livez").await.expect("an answer");
         assert_eq!((status, &told["alive"]), (200, &json!(true)), "without {component}: {told}");
         link.becomes(State::Well);
         process.shows(component, "answers").await;
         is_ready(&process).await;
-        an_outage_is_two_lines(&process, component).await;
+        let begun = an_outage_is_two_lines(&process, component).await;
+        assert!(component != ASKED_TWICE || begun == 1, "{component}: {begun}\n{}", process.log());
     }
     assert!(!process.log().contains("librdkafka"), "Kafka's client has its own way of telling");
 }
 
-/// One when it begins and one when it ends, with its length.
-async fn an_outage_is_two_lines(process: &Process, component: &str) {
+/// Its answer is small, so that it is not away for another reason. Others that are busy may be away more than once.
+const ASKED_TWICE: &str = "the schema registry";
+
+/// Components are asked five seconds after they have answered, which takes two at most; /readyz leaves out parts of a second.
+async fn is_away_longer_than_until_it_was_asked_again(process: &Process) {
+    eventually("it is away for eight seconds", async || {
+        let (_, told) = process.probed("readyz").await?;
+        let mut all = told["dependencies"].as_array().into_iter().flatten();
+        let of = all.find(|of| of["name"] == ASKED_TWICE && of["state"] == "away");
+        let since = of.and_then(|of| serde_json::from_value::<DateTime<Utc>>(of["since"].clone()).ok());
+        match since {
+            Some(since) if Utc::now() - since >= TimeDelta::seconds(8) => Ok(()),
+            _ => Err(told.to_string()),
+        }
+    })
+    .await;
+}
+
+/// One when it begins and one when it ends, with its length. Returns how often it began.
+async fn an_outage_is_two_lines(process: &Process, component: &str) -> usize {
     eventually("both lines", async || {
         let log = process.log();
         let lines = |what: &str| log.matches(&format!("{what} component=\"{component}\"")).count();
         match (lines("an outage begins: work that needs it waits"), lines("the outage is over")) {
-            (begun, over) if begun > 0 && begun == over => Ok(()),
+            (begun, over) if begun > 0 && begun == over => Ok(begun),
             other => Err(format!("{component}: {other:?}\n{log}")),
         }
     })
-    .await;
+    .await
 }
 
 async fn is_ready(process: &Process) {

@@ -7,7 +7,7 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment;
 use millrace_ops::streams::{self, Event, Request, Shown};
 use millrace_schemas::short_name;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output::{self, Format, Table};
 
@@ -32,7 +32,7 @@ pub struct Show {
     /// Only events up to this time: 15m, 1h, 2d ago, or an RFC 3339 time
     #[arg(long, value_parser = moment::moment, value_name = "WHEN")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Show at most this many events, the newest; the state is that after all of them
+    /// Show at most this many events, the newest; the state is that after all of them. JSON has the number of the others in `left_out`
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
 }
@@ -46,7 +46,14 @@ pub async fn show(config: &Config, format: Format, options: &Show) -> Result<(),
     let mut shown = streams::show(config, &Request { id, context, at_version, as_of }).await?;
     let left_out = shown.events.len().saturating_sub(limit);
     shown.events.drain(..left_out);
-    output::print(format, &text(&shown, left_out), &json!(shown))
+    output::print(format, &text(&shown, left_out), &json(&shown, left_out))
+}
+
+/// `left_out` is the number of events before those that are shown.
+fn json(shown: &Shown, left_out: usize) -> Value {
+    let mut told = json!(shown);
+    told["left_out"] = left_out.into();
+    told
 }
 
 /// The time of an event is that of its command, which a producer may set: a later version can be of an earlier time.
@@ -97,6 +104,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("state at version 2\n{\n  \"status\": \"confirmed\"\n}"), "{text}");
-        assert_eq!(json!(shown)["events"][0]["time"], "1970-01-01T00:00:00.000Z");
+        let told = json(&shown, 3);
+        assert_eq!(told["events"][0]["time"], "1970-01-01T00:00:00.000Z");
+        assert_eq!((&told["version"], &told["left_out"]), (&json!(2), &json!(3)));
     }
 }

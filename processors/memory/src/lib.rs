@@ -12,13 +12,14 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// What an allocator holds, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// What it has from the kernel and has not given back. Not all of it need be resident.
+    /// What it has taken from the kernel. mimalloc's is about the most that it has taken: what it has returned since is still counted.
+    /// Not all of it need be resident.
     pub committed: usize,
     /// What the program has of that; the rest is kept for later. `None` when the allocator does not count it.
     pub allocated: Option<usize>,
 }
 
-/// What each allocator of this process holds now, by its name. Takes microseconds.
+/// What each allocator of this process holds now, by its name. Usually takes microseconds.
 pub fn held() -> Vec<(&'static str, Held)> {
     [Some(("mimalloc", of_rust())), of_c().map(|held| ("glibc", held))].into_iter().flatten().collect()
 }

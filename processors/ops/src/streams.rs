@@ -62,7 +62,7 @@ pub struct Event {
     pub type_: String,
     /// Its `ce_id`.
     pub id: Uuid,
-    /// When it was decided.
+    /// The time of its command, which a producer may set.
     #[serde_as(as = "Written")]
     #[serde(rename = "time")]
     pub occurred_at: DateTime<Utc>,

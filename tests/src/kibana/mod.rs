@@ -36,7 +36,8 @@ const FILES: [&str; 2] = ["shop.ndjson", "operators.ndjson"];
 
 /// All objects that are shipped, for a namespace: what the documented `sed` makes of them.
 pub fn shipped(namespace: &str) -> Vec<SavedObject> {
-    let text: String = FILES.map(read).concat().replace("millrace", namespace);
+    let text = FILES.map(read).concat().replace("millrace-", &format!("{namespace}-"));
+    let text = text.replace("[millrace]", &format!("[{namespace}]"));
     text.lines().map(|line| SavedObject(serde_json::from_str(line).expect("a line is JSON"))).collect()
 }
 
@@ -148,4 +149,22 @@ pub(crate) fn text(value: &Value) -> &str {
 
 pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_namespace_has_its_own_ids_indices_and_titles_and_the_same_program() {
+        let objects = shipped("other");
+        for SavedObject(object) in &objects {
+            let text = object.to_string();
+            assert!(text.contains("other-") && text.contains("[other]"), "{text}");
+            let left = text.replace("`millrace ", "");
+            assert!(!left.contains("millrace"), "{text}");
+        }
+        let text: String = objects.iter().map(|object| object.0.to_string()).collect();
+        assert!(text.contains("`millrace dlq list`") && text.contains("`millrace status`"));
+    }
 }

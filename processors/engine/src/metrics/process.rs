@@ -23,10 +23,11 @@ metric!(
         register_int_gauge_vec("millrace_memory_limit_bytes", "The limit of the control group", &["source"])
 );
 metric!(
-    /// Bytes that an allocator of the process has from the kernel (committed), and what the program has of them (allocated). `glibc` has
-    /// librdkafka and OpenSSL, `mimalloc` everything else; it does not count what is allocated, which would cost each allocation.
+    /// Bytes that an allocator of the process has taken from the kernel (committed), and what the program has of them (allocated).
+    /// `glibc` has librdkafka and OpenSSL, `mimalloc` everything else: of that, the most that it has taken; what it has returned since is
+    /// still counted. It does not count what is allocated, which would cost each allocation.
     ///
-    /// High: What is resident (`process_resident_memory_bytes`) shows here by its origin. `glibc`: each group has a client that fetches;
+    /// High: Compare with what is resident (`process_resident_memory_bytes`), which shows here by its origin. `glibc`: each group has a client that fetches;
     /// a lower `queued.max.messages.kbytes` among `kafka.properties`. `mimalloc` beyond `millrace_buffer_bytes` and
     /// `millrace_state_cache_bytes`: batches, which the `…_batch_max` settings of `processing` bound.
     ALLOCATOR_BYTES: IntGaugeVec = register_int_gauge_vec(

@@ -13,7 +13,8 @@ use super::family::Figure;
 use crate::config::Config;
 use crate::elastic::Client;
 use crate::failure::{Failure, Service};
-use crate::reached::ANSWER_WITHIN;
+use crate::http::reason;
+use crate::reached::{ANSWER_WITHIN, Kept};
 
 /// Names the index, as a view's name does.
 pub(crate) const OPERATIONS: &str = "operations";
@@ -23,12 +24,13 @@ pub(crate) const MAPPING: &str = include_str!("operations.json");
 /// Writes the figures at intervals.
 #[derive(Default)]
 pub(super) struct Documents {
-    elastic: Option<Client>,
+    elastic: Kept<Client>,
     written: Option<Instant>,
 }
 
 impl Documents {
-    /// Writes them when it is time. An Elasticsearch that is away delays nothing, and other metrics show it.
+    /// Writes them when it is time. An Elasticsearch that is away delays a round by two seconds at most, and other
+    /// metrics show it.
     pub(super) async fn write(&mut self, config: &Config, figures: &[Figure]) {
         let Some(every) = config.metrics.documents() else { return };
         if self.written.is_some_and(|written| written.elapsed() < every) {
@@ -44,18 +46,15 @@ impl Documents {
     }
 
     async fn replace(&mut self, config: &Config, figures: &[Figure]) -> Result<(), Failure> {
-        let client = match self.elastic.take() {
-            Some(client) => client,
-            None => Client::new(&config.elasticsearch)?,
-        };
-        let (client, now) = (self.elastic.insert(client), Utc::now());
+        let client = self.elastic.or_made(|| Client::new(&config.elasticsearch))?;
+        let now = Utc::now();
         let alias = config.namespace.index_alias(OPERATIONS);
         let (alias, body) = (alias.as_str(), &lines(figures, now));
         // Without its alias there would be another index, with other fields.
         let sent = client.send(|client| async move {
             client.bulk(BulkParts::Index(alias)).require_alias(true).body(vec![body.clone()]).send().await
         });
-        sent.await?.success()?;
+        all_taken(&sent.await?.success()?)?;
         let before = &json!({"query": {"range": {"at": {"lt": now.to_rfc3339()}}}});
         let index = [alias];
         // What was written just now is not searched yet: its older version conflicts, and stays.
@@ -65,6 +64,17 @@ impl Documents {
         });
         removed.await?.success().map(drop)
     }
+}
+
+/// A bulk request is answered with success even when documents are refused; then their older versions stay.
+fn all_taken(answer: &Value) -> Result<(), Failure> {
+    if answer["errors"] == false {
+        return Ok(());
+    }
+    let items = answer["items"].as_array().into_iter().flatten().map(|item| &item["index"]);
+    let refused: Vec<&Value> = items.filter(|item| item.get("error").is_some()).collect();
+    let why = refused.first().map_or_else(|| reason(answer), |first| reason(first));
+    Err(Failure::refused(format!("Elasticsearch refuses documents ({}): {why}", refused.len())))
 }
 
 /// The body of a bulk request.
@@ -128,6 +138,20 @@ mod tests {
         assert_eq!(id(&lag), id(&later));
         assert_ne!(id(&lag), id(&family::LAG_RECORDS.is(["m.orders", "t"], 2.5)));
         assert_ne!(id(&lag), id(&family::LAG_SECONDS.is(["m.orders", "u"], 2.5)));
+    }
+
+    #[test]
+    fn documents_that_are_refused_are_a_failure_although_the_request_succeeds() {
+        let refused = json!({"status": 400, "error": {"reason": "no such field", "type": "strict"}});
+        let taken = json!({"status": 200, "result": "updated"});
+        let answer = |second: &Value| {
+            let errors = second.get("error").is_some();
+            json!({"took": 3, "errors": errors, "items": [{"index": taken}, {"index": second}]})
+        };
+        assert!(all_taken(&answer(&taken)).is_ok());
+        let failure = all_taken(&answer(&refused)).unwrap_err().to_string();
+        assert!(failure.contains("refuses documents (1): no such field"), "{failure}");
+        assert!(all_taken(&json!("no answer of a bulk request")).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::elastic::Client;
 use crate::failure::Failure;
 use crate::layout::{self, ReadModel};
 use crate::postgres::{Database, execute};
+use crate::reached::Kept;
 
 /// After this time a query is given up; it counts with the time that it took.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ enum Of {
 pub(super) struct Queries {
     all: Vec<Query>,
     next: usize,
-    elastic: Option<Client>,
+    elastic: Kept<Client>,
 }
 
 impl Queries {
@@ -71,12 +72,8 @@ impl Queries {
     }
 
     async fn by_search(&mut self, config: &Config, alias: &str) -> Result<Duration, Failure> {
-        let client = match self.elastic.take() {
-            Some(client) => client,
-            None => Client::new(&config.elasticsearch)?,
-        };
-        let (client, page) = (self.elastic.insert(client), json!({"size": PAGE}));
-        let (index, page, began) = ([alias], &page, Instant::now());
+        let client = self.elastic.or_made(|| Client::new(&config.elasticsearch))?;
+        let (index, page, began) = ([alias], &json!({"size": PAGE}), Instant::now());
         let search = client.send(|client| async move {
             let search = client.search(SearchParts::Index(&index)).request_cache(false).filter_path(&SENT);
             search.body(page).send().await

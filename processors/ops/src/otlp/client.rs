@@ -52,7 +52,8 @@ impl Client {
         if !answer.status().is_success() {
             return Err(format!("it answers {}", answer.status()));
         }
-        Ok(refused(answer.bytes().await.map_err(told)?))
+        // It has taken them, whatever becomes of the rest of its answer.
+        Ok(answer.bytes().await.map_or(0, refused))
     }
 }
 
@@ -71,6 +72,10 @@ impl fmt::Debug for Client {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
     use super::*;
@@ -81,5 +86,24 @@ mod tests {
         let answer = ExportTraceServiceResponse { partial_success: Some(partly) };
         assert_eq!(refused(answer.encode_to_vec().into()), 3);
         assert_eq!((refused(Bytes::new()), refused(Bytes::from_static(b"{}"))), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn spans_that_were_taken_are_not_sent_again_when_the_rest_of_the_answer_fails() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let answered = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"spans") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").unwrap();
+        });
+        let client = Client::new(&Otlp::default(), &url, Duration::from_secs(10)).unwrap();
+        assert_eq!(client.send(Bytes::from_static(b"spans")).await, Ok(0));
+        answered.join().unwrap();
     }
 }

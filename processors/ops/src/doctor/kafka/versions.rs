@@ -58,7 +58,10 @@ pub(super) async fn all(config: &Config, metadata: &Metadata) -> Vec<Finding> {
     let asked = metadata.brokers().iter().map(|broker| {
         let (id, host, port) = (broker.id(), broker.host().to_owned(), u16::try_from(broker.port()));
         let asked = tokio::task::spawn_blocking(move || levels(&host, port.ok()?, with_tls).ok()?);
-        async move { of_broker(id, timeout(ANSWER_WITHIN, asked).await.ok().and_then(Result::ok).flatten()) }
+        async move {
+            let levels = timeout(ANSWER_WITHIN, asked).await.ok().and_then(Result::ok).flatten();
+            of_broker(id, levels, &config.kafka.brokers)
+        }
     });
     join_all(asked).await
 }
@@ -89,7 +92,7 @@ fn exchanged(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn of_broker(id: i32, levels: Option<Levels>) -> Finding {
+fn of_broker(id: i32, levels: Option<Levels>, brokers: &str) -> Finding {
     let Some(Levels { supported, finalized }) = levels else {
         let what = format!(
             "broker {id} does not tell its version to this program: kafka-features describe shows it"
@@ -100,8 +103,12 @@ fn of_broker(id: i32, levels: Option<Levels>) -> Finding {
     match finalized {
         Some(level) if level < supported => Finding::advice(
             PART,
-            format!("{is}, while {METADATA} is that of {}: its upgrade was not finished", release(level)),
-            format!("kafka-features upgrade --release-version {}", release(supported)),
+            format!(
+                "{is} ({METADATA} {supported}), while {METADATA} is {level}, that of {}: its upgrade was not finished",
+                release(level)
+            ),
+            // `--release-version` is of Kafka 4.0 and later, and a release that is not known here has no name.
+            format!("kafka-features --bootstrap-server {brokers} upgrade --feature {METADATA}={supported}"),
         ),
         Some(level) => Finding::fine(PART, format!("{is}, {METADATA} {level}")),
         None => Finding::fine(PART, is),
@@ -209,13 +216,20 @@ mod tests {
 
     #[test]
     fn an_upgrade_that_was_not_finished_is_told_with_what_finishes_it() {
-        let of = |supported, finalized| of_broker(1, Some(Levels { supported, finalized }));
+        let of = |supported, finalized| of_broker(1, Some(Levels { supported, finalized }), "b:9092");
         let half = of(30, Some(27));
         assert_eq!(half.level, Level::Advice);
-        assert!(half.what.contains("Kafka 4.3") && half.what.contains("that of 4.1"), "{}", half.what);
-        assert!(half.mend.unwrap().ends_with("--release-version 4.3"));
+        let told = "Kafka 4.3 (metadata.version 30), while metadata.version is 27, that of 4.1";
+        assert!(half.what.contains(told), "{}", half.what);
+        let mend = |finding: Finding| finding.mend.unwrap();
+        let upgrade = "kafka-features --bootstrap-server b:9092 upgrade --feature metadata.version=";
+        assert_eq!(mend(half), format!("{upgrade}30"));
+        let unknown = of(99, Some(30));
+        let told = "Kafka later than 4.3 (metadata.version 99), while metadata.version is 30, that of 4.3";
+        assert!(unknown.what.contains(told), "{}", unknown.what);
+        assert_eq!(mend(unknown), format!("{upgrade}99"));
         assert_eq!((of(30, Some(30)).level, of(99, Some(99)).level), (Level::Fine, Level::Fine));
         assert_eq!(of(13, None).what, "broker 1: Kafka 3.6");
-        assert_eq!(of_broker(1, None).level, Level::Fine);
+        assert_eq!(of_broker(1, None, "b:9092").level, Level::Fine);
     }
 }
