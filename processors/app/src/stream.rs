@@ -52,7 +52,9 @@ pub async fn show(config: &Config, format: Format, options: &Show) -> Result<(),
 /// `left_out` is the number of events before those that are shown.
 fn json(shown: &Shown, left_out: usize) -> Value {
     let mut told = json!(shown);
-    told["left_out"] = left_out.into();
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("left_out".to_owned(), left_out.into());
+    }
     told
 }
 

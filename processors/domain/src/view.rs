@@ -15,7 +15,7 @@ pub struct Recorded<E = Event> {
     pub stream: String,
     /// Its version in the stream: 1, 2, 3, … without gaps (`ce_sequence`).
     pub version: i64,
-    /// When it was decided (`ce_time`).
+    /// The time of its command, which a producer may set (`ce_time`).
     pub occurred_at: DateTime<Utc>,
     /// The conversation that it belongs to.
     pub correlation_id: Option<String>,
