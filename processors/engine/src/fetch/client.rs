@@ -182,13 +182,11 @@ impl Client {
     }
 
     fn receive(&mut self, message: &BorrowedMessage<'_>) {
-        let (topic, partition) = (message.topic(), message.partition());
-        let Some((topic, partitions)) = self.fetched.get_key_value(topic) else { return };
+        let Some((topic, _)) = self.fetched.get_key_value(message.topic()) else { return };
         let topic = topic.clone();
-        if partitions.contains_key(&partition)
-            && let Some(fetched) =
-                self.fetched.get_mut(&topic).and_then(|partitions| partitions.get_mut(&partition))
-        {
+        let fetched =
+            self.fetched.get_mut(&topic).and_then(|of_topic| of_topic.get_mut(&message.partition()));
+        if let Some(fetched) = fetched {
             self.unconnected = None;
             metrics::FETCHED.with_label_values(&["shared"]).inc();
             fetched.deliver(message.offset(), || {
@@ -203,8 +201,9 @@ impl Client {
     /// just now, which the client makes again.
     fn failed(&mut self, error: &KafkaError) {
         tracing::debug!(%error, "the shared client reports an error");
-        let since = *self.unconnected.get_or_insert_with(Instant::now);
-        if is_of_connection(error) && since.elapsed() < UNCONNECTED_MAX {
+        if is_of_connection(error)
+            && self.unconnected.get_or_insert_with(Instant::now).elapsed() < UNCONNECTED_MAX
+        {
             return;
         }
         if !self.fetched.is_empty() {
