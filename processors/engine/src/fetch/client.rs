@@ -144,9 +144,11 @@ impl Client {
                 let partitions = self.fetched.get_mut(&topic)?;
                 let fetched = partitions.get_mut(&partition)?;
                 fetched.leave(id);
-                let is_idle = fetched.is_idle();
-                is_idle.then(|| partitions.remove(&partition));
-                is_idle.then_some(Change::Remove(topic, partition))
+                if !fetched.is_idle() {
+                    return None;
+                }
+                partitions.remove(&partition);
+                Some(Change::Remove(topic, partition))
             }
         }
     }

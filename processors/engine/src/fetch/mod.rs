@@ -80,8 +80,7 @@ impl Drop for Handle {
 
 impl SharedFetch {
     /// Clients connect when a member first asks for a partition. librdkafka requires a group id, here `group`, which has neither
-    /// members nor offsets.
-    /// `restarts` shows the tasks of the clients.
+    /// members nor offsets. `restarts` shows the tasks of the clients.
     pub fn new(kafka: &KafkaSettings, group: &str, restarts: Restarts) -> Self {
         let (source, retry, readings) = Default::default();
         let config = settings::consumer(kafka, group);

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_left_is_given_nothing() {
+    fn a_member_that_has_left_is_given_nothing() {
         let mut fetched = Fetched::new("t".into(), 0, 0);
         let ((one, mut of_one), (gone, of_gone)) = (reader(1, 0), reader(2, 0));
         fetched.begin(one);
