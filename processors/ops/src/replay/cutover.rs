@@ -188,9 +188,9 @@ async fn swap_once_level(
     connection: &mut PgConnection,
 ) -> Result<bool, Failure> {
     for tried in 1..=LEVEL_TRIES {
-        let swapped = match is_level(pair, connection).await.map_err(|error| read.failure(error)) {
-            Ok(true) => swap(config, read, pair, Some(comparison)).await,
-            other => other,
+        let swapped = match level((config, read), pair, connection).await {
+            Ok(Some(level)) => swap(config, read, pair, Some((comparison, level))).await,
+            other => other.map(|_| false),
         };
         pair.resume(read).await?;
         if swapped? {
@@ -203,14 +203,25 @@ async fn swap_once_level(
     Ok(false)
 }
 
-/// Pauses both generations, and waits a moment until the other one has applied and published what the serving one has: a reader
-/// would see earlier versions after the swap. False also when a batch holds the offsets. The pause is not ended.
-async fn is_level(pair: &Pair<'_>, connection: &mut PgConnection) -> sqlx::Result<bool> {
+/// Pauses both generations, and waits a moment until the other one has applied and published what the serving one has, and its index
+/// is refreshed: a reader would see earlier versions after the swap, whichever process moves the alias. Returns where both are; `None`
+/// also when a batch holds the offsets. The pause is not ended.
+async fn level(
+    (config, read): (&Config, &Database),
+    pair: &Pair<'_>,
+    connection: &mut PgConnection,
+) -> Result<Option<Position>, Failure> {
+    let fail = |error| read.failure(error);
     match pair.pause(connection).await {
-        Err(error) if Means::of(&error) == Means::InTheWay => Ok(false),
-        Err(error) => Err(error),
-        Ok(()) => Ok(caught_up_snapshot(pair, connection).await?.is_some()),
+        Err(error) if Means::of(&error) == Means::InTheWay => return Ok(None),
+        paused => paused.map_err(fail)?,
     }
+    let Some((snapshot, position)) = caught_up_snapshot(pair, connection).await.map_err(fail)? else {
+        return Ok(None);
+    };
+    snapshot.commit().await.map_err(fail)?;
+    indices::refresh(config, pair.model, pair.building).await?;
+    Ok(Some(position))
 }
 
 /// Lets an earlier generation serve again without a comparison, as level with the serving one as a moment makes it. Returns how many
@@ -228,7 +239,7 @@ pub async fn roll_back(
     let pair = Pair::new(&config.namespace, model, serving, to);
     let mut connection = session::open(read).await.map_err(fail)?;
     wait_until_alone(config, model, &mut connection).await.map_err(fail)?;
-    if let Err(error) = is_level(&pair, &mut connection).await {
+    if let Err(error) = level((config, read), &pair, &mut connection).await {
         tracing::warn!(view = model.name, %error, "rolling back without waiting until both are level");
     }
     let swapped = match pair.position_now(read).await {
@@ -271,7 +282,7 @@ fn refuse_foreign(generations: &Generations, model: &ReadModel, to: i32) -> Resu
 
 /// Lets the other generation of a pair serve, and stores the comparison that allowed it. Table of generations and SQL view change
 /// in one transaction of Postgres; the alias of Elasticsearch follows, here or, after a crash, by any `millrace run` and `millrace
-/// setup`. False when the two were not level with each other any more, unless there is no comparison; nothing is changed then.
+/// setup`. False when the two are not where they were level any more, unless there is no comparison; nothing is changed then.
 ///
 /// # Errors
 /// [`Failure::Refused`] when the generation does not exist, or readers keep the SQL view locked; nothing is changed then.
@@ -279,14 +290,14 @@ async fn swap(
     config: &Config,
     read: &Database,
     pair: &Pair<'_>,
-    comparison: Option<&Comparison>,
+    compared: Option<(&Comparison, Position)>,
 ) -> Result<bool, Failure> {
     let fail = |error| read.failure(error);
     let (model, to) = (pair.model, pair.building);
     let mut transaction = read.pool.begin().await.map_err(fail)?;
     // Later readers must not wait long behind a reader that holds its lock for long.
     session::set(&mut transaction, "SET LOCAL lock_timeout = '3s'").await.map_err(fail)?;
-    if let Some(comparison) = comparison {
+    if let Some((comparison, _)) = compared {
         replay::compared(&mut *transaction, (model.name, comparison.building), comparison)
             .await
             .map_err(fail)?;
@@ -305,8 +316,8 @@ async fn swap(
             sql_views::remake(&mut transaction, (config, read), (model, table), (from, to)).await?;
         }
     }
-    let is_level = from == pair.serving && still_level(pair, &mut transaction).await.map_err(fail)?;
-    if !is_level && comparison.is_some() {
+    let position = paused_again(pair, &mut transaction).await.map_err(fail)?;
+    if compared.is_some_and(|(_, level)| from != pair.serving || position != Some(level)) {
         return transaction.rollback().await.map(|()| false).map_err(fail);
     }
     consumer_offset::resume(&mut *transaction, &pair.group, to, &pair.topics).await.map_err(fail)?;
@@ -323,14 +334,14 @@ async fn swap(
     }
 }
 
-/// Whether both are level once the SQL views are locked, which may take longer than the pause. The pause begins anew, and lasts
-/// until the alias has followed; workers wait for the offsets until the commit.
-async fn still_level(pair: &Pair<'_>, transaction: &mut PgConnection) -> sqlx::Result<bool> {
+/// Where both are once the SQL views are locked, which may take longer than the pause; `None` when a batch holds the offsets. The pause
+/// begins anew, and lasts until the alias has followed; workers wait for the offsets until the commit.
+async fn paused_again(pair: &Pair<'_>, transaction: &mut PgConnection) -> sqlx::Result<Option<Position>> {
     // Readers wait for the SQL views meanwhile.
     session::set(transaction, "SET LOCAL lock_timeout = '1s'").await?;
     match pair.pause(transaction).await {
-        Err(error) if Means::of(&error) == Means::InTheWay => Ok(false),
+        Err(error) if Means::of(&error) == Means::InTheWay => Ok(None),
         Err(error) => Err(error),
-        Ok(()) => Ok(pair.position(transaction).await?.is_caught_up()),
+        Ok(()) => pair.position(transaction).await.map(Some),
     }
 }

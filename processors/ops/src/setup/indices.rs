@@ -99,6 +99,16 @@ pub async fn point_alias(config: &Config, model: &ReadModel, to: &Generation) ->
     mapped.point_alias(&index).await.map(|_| ())
 }
 
+/// Refreshes the index of a generation, if it exists: searches then find all that was acknowledged.
+///
+/// # Errors
+/// [`Failure::Unreachable`].
+pub async fn refresh(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
+    let elastic = Client::new(&config.elasticsearch)?;
+    let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
+    mapped.refresh(&config.namespace.index(model.name, generation)).await
+}
+
 /// Removes the index of a generation, if it exists.
 pub async fn remove(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
@@ -136,16 +146,15 @@ impl Mapped {
         index_of(self, index).await
     }
 
-    /// Readers would find earlier documents after the alias has moved.
     async fn refresh(&self, index: &str) -> Result<(), Failure> {
         let index = [index];
         let refreshed = self.elastic.send(|client| async move {
             client.indices().refresh(IndicesRefreshParts::Index(&index)).send().await
         });
-        refreshed.await?.success().map(|_| ())
+        refreshed.await?.found().map(|_| ())
     }
 
-    /// Points the alias at one index; a change is atomic.
+    /// Points the alias at one index; a change is atomic. It is refreshed, since readers would find earlier documents.
     async fn point_alias(&self, index: &str) -> Result<Did, Failure> {
         let found = self.elastic.send(|client| async move {
             client.indices().get_alias(IndicesGetAliasParts::Name(&[&self.alias])).send().await
