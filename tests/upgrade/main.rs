@@ -1,5 +1,5 @@
-//! Two builds of Millrace work on one instance, in turns and at once: that of the release before (`previous`), and today's with
-//! the changes of `next.patch`, as a next release could have them. `scripts/test upgrade` builds both.
+//! Builds of Millrace work on one instance, in turns and at once: that of the release before (`previous`), today's, and today's with
+//! the changes of `next.patch`, as a next release could have them. `scripts/test upgrade` builds them.
 
 #![allow(
     clippy::expect_used,
@@ -10,6 +10,7 @@
 )]
 
 mod arriving;
+mod demo;
 mod readers;
 mod sagas;
 

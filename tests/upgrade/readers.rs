@@ -1,5 +1,5 @@
 //! Readers who ask all the time, by SQL and by search: an error, a row or a document that was there and is not, and an earlier
-//! version of a row than before are wrong.
+//! version of one than before are wrong.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -117,21 +117,20 @@ async fn sums(pool: PgPool, stop: Arc<AtomicBool>) -> Seen {
 
 async fn documents(alias: String, stop: Arc<AtomicBool>) -> Seen {
     let (mut seen, mut known) = (Seen::default(), Versions::new());
-    let body = json!({"size": DOCUMENTS_MAX, "_source": false});
+    let body = json!({"size": DOCUMENTS_MAX, "version": true, "_source": false});
     while !stop.load(Ordering::SeqCst) {
         let found = stack().elasticsearch(Method::POST, &format!("{alias}/_search"), Some(&body)).await;
         seen.answered(
-            found.map_err(|error| format!("{error:#}")).and_then(|found| found_ids(&found)),
+            found.map_err(|error| format!("{error:#}")).and_then(|found| versions(&found)),
             &mut known,
         );
     }
     seen
 }
 
-/// All found documents as of one version: an index shows what it was given a refresh ago, so after a swap an earlier one may be found.
-fn found_ids(found: &Value) -> Result<Vec<(String, i64)>, String> {
+fn versions(found: &Value) -> Result<Vec<(String, i64)>, String> {
     let hits = found["hits"]["hits"].as_array().filter(|_| found["_shards"]["failed"] == 0);
     let hits = hits.ok_or_else(|| found.to_string())?.iter();
-    let version = |hit: &Value| Some((hit["_id"].as_str()?.to_owned(), 0));
+    let version = |hit: &Value| Some((hit["_id"].as_str()?.to_owned(), hit["_version"].as_i64()?));
     hits.map(|hit| version(hit).ok_or_else(|| hit.to_string())).collect()
 }

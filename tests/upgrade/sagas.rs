@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{DEAD, SETTINGS, set_up_with, workshop};
 
-const CONTEXTS: &str =
+pub(super) const CONTEXTS: &str =
     r#"["carts", "catalog", "customers", "inventory", "notifications", "orders", "payments"]"#;
 /// A provider that declines some, and does not answer some of what it has done.
 const PROVIDER: [&str; 4] = ["--decline", "10", "--timeout-after-charge", "15"];
