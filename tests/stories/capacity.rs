@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{beside_others, instance_with};
 
 const LARGE: Load = Load { customers: 400, products: 400, orders: 1_750 };
-/// Every group may hold a whole batch of each partition at once; 150 to 205 MB, by how fast the machine fetches.
+/// Every group may hold a whole batch of each partition at once.
 const MEMORY_MAX_MB: f64 = 256.0;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,7 @@ const CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Reads the command line, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
+    millrace_memory::return_large_blocks();
     let cli = Cli::read();
     let format = cli.global.format;
     begin(cli).map_or_else(|failure| exit::failed(format, &failure), |()| ExitCode::SUCCESS)

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use elasticsearch::http::Url;
+use bytes::Bytes;
+use elasticsearch::http::headers::HeaderMap;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
+use elasticsearch::http::{Method, Url};
 use elasticsearch::{BulkParts, Elasticsearch};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -137,10 +139,13 @@ impl Elastic {
     async fn exchange(&self, index: &str, documents: &[&Document]) -> Result<Exchanged, WorkError> {
         let lost =
             |error: elasticsearch::Error| WorkError::outage(Dependency::Elasticsearch, Reason::of(error));
-        let client = self.client.get();
-        let request = client.bulk(BulkParts::Index(index)).filter_path(&verdict::FIELDS);
+        let (client, path) = (self.client.get(), BulkParts::Index(index).url());
+        let query = [("filter_path", verdict::FIELDS.join(","))];
         let began = Instant::now();
-        let response = request.body(vec![encode(documents)]).send().await.map_err(lost)?;
+        // `Elasticsearch::bulk` would copy the body once more.
+        let body = Some(encode(documents));
+        let sent = client.send(Method::Post, &path, HeaderMap::new(), Some(&query), body, None);
+        let response = sent.await.map_err(lost)?;
         let status = response.status_code();
         let body = response.bytes().await.map_err(lost)?;
         metrics::BULK_SECONDS.with_label_values(&[index]).observe(began.elapsed().as_secs_f64());
@@ -164,7 +169,7 @@ fn sendable(documents: &[Document]) -> (Vec<&Document>, Vec<Refusal>) {
     (sendable, others.into_iter().map(refuse).collect())
 }
 
-fn encode(documents: &[&Document]) -> Vec<u8> {
+fn encode(documents: &[&Document]) -> Bytes {
     let mut body = Vec::with_capacity(documents.iter().map(|d| d.body.len() + d.id.len() + 80).sum());
     for document in documents {
         let action = serde_json::json!({"index": {
@@ -175,8 +180,7 @@ fn encode(documents: &[&Document]) -> Vec<u8> {
         body.extend_from_slice(document.body.as_bytes());
         body.push(b'\n');
     }
-    body.pop();
-    body
+    body.into()
 }
 
 /// Keeps the newest copy of each document, in the position of the first.

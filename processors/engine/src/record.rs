@@ -4,6 +4,7 @@ mod stored;
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use millrace_store::{Place, timestamp};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -53,7 +54,7 @@ impl<'h> From<&'h Header> for millrace_kafka::Header<'h> {
     }
 }
 
-/// A record of a partition.
+/// A record of a partition. Groups that are given one message by the shared fetch share its bytes.
 #[derive(Debug)]
 pub struct Record {
     /// The topic's name.
@@ -65,11 +66,11 @@ pub struct Record {
     /// The timestamp of the producer or the broker, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// The key's bytes.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// The value's bytes; a tombstone has none.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// The headers in order.
-    pub headers: Vec<Header>,
+    pub headers: Arc<Vec<Header>>,
     /// The part that could not be read, and why.
     pub(crate) unread: Option<Unread>,
     /// The ordering key, if it is not the record's Kafka key.
@@ -110,8 +111,8 @@ impl Record {
         topic: &str,
         partition: i32,
         offset: i64,
-        key: Option<Vec<u8>>,
-        value: Option<Vec<u8>>,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
         headers: Vec<Header>,
     ) -> Self {
         Self {
@@ -121,7 +122,7 @@ impl Record {
             timestamp_ms: None,
             key,
             value,
-            headers,
+            headers: Arc::new(headers),
             unread: None,
             ordering_key: OnceLock::new(),
             room: None,
@@ -150,12 +151,26 @@ impl Record {
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis(),
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
-            headers,
+            key: message.key().map(Bytes::copy_from_slice),
+            value: message.payload().map(Bytes::copy_from_slice),
+            headers: Arc::new(headers),
             unread,
             ordering_key: OnceLock::new(),
             room: None,
+        }
+    }
+
+    /// The same record for another group, without room in a buffer yet.
+    pub(crate) fn for_another_group(&self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            key: self.key.clone(),
+            value: self.value.clone(),
+            headers: self.headers.clone(),
+            unread: self.unread.clone(),
+            ordering_key: OnceLock::new(),
+            room: None,
+            ..*self
         }
     }
 
@@ -174,9 +189,11 @@ impl Record {
 
     /// The number of bytes of key, value and headers.
     pub(crate) fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let header = |header: &Header| header.name.len() + length(&header.value);
-        length(&self.key) + length(&self.value) + self.headers.iter().map(header).sum::<usize>()
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let header = |header: &Header| header.name.len() + length(header.value.as_deref());
+        length(self.key.as_deref())
+            + length(self.value.as_deref())
+            + self.headers.iter().map(header).sum::<usize>()
     }
 
     /// Topic, partition and offset.
@@ -249,7 +266,7 @@ mod tests {
     #[test]
     fn every_record_has_an_ordering_key_that_an_index_can_store() {
         let ordering_key = |key: Option<Vec<u8>>| {
-            let record = Record::at("cmd", 3, 42, key, None, Vec::new());
+            let record = Record::at("cmd", 3, 42, key.map(Bytes::from), None, Vec::new());
             (record.ordering_key().to_vec(), record.shown_ordering_key().map(<[u8]>::to_vec))
         };
         assert_eq!(ordering_key(Some(b"10248".to_vec())), (b"10248".to_vec(), Some(b"10248".to_vec())));

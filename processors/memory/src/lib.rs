@@ -24,6 +24,22 @@ pub fn held() -> Vec<(&'static str, Held)> {
     [Some(("mimalloc", of_rust())), of_c().map(|held| ("glibc", held))].into_iter().flatten().collect()
 }
 
+/// The C library's blocks from this size on, in bytes, are the kernel's again once they are freed: its default.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const RETURNED_FROM: libc::c_int = 128 << 10;
+
+/// Lets the C library return every large block to the kernel. Without this it keeps those below the largest that was ever freed, up to
+/// 32 MB (mallopt(3), `M_MMAP_THRESHOLD`): fetched answers of Kafka's client, in the arena of each of its threads.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn return_large_blocks() {
+    // SAFETY: it has plain arguments, and locks what it writes.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, RETURNED_FROM) };
+}
+
+/// Other C libraries have no such setting.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn return_large_blocks() {}
+
 /// mimalloc counts what is allocated only in a build that is slower for it.
 fn of_rust() -> Held {
     let mut committed = 0;
@@ -92,5 +108,20 @@ mod tests {
         let allocated = while_taken.allocated.unwrap();
         assert!(allocated >= before + MUCH && while_taken.committed >= allocated, "{before} {while_taken:?}");
         assert!(after.allocated.unwrap() < before + MUCH, "{after:?}");
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn large_blocks_are_returned_however_large_those_were_that_were_freed_before() {
+        return_large_blocks();
+        // SAFETY: each block is freed once, and not used.
+        unsafe {
+            libc::free(std::hint::black_box(libc::malloc(16 << 20)));
+            let before = libc::mallinfo2().hblks;
+            let blocks: Vec<_> = (0..8).map(|_| std::hint::black_box(libc::malloc(1 << 20))).collect();
+            let mapped = libc::mallinfo2().hblks;
+            blocks.into_iter().for_each(|block| libc::free(block));
+            assert!(mapped >= before + 8, "{mapped} of {before}");
+        }
     }
 }

@@ -58,7 +58,7 @@ async fn left_of_copies(schema: &PgPool, named: &[&str]) -> i64 {
     claimed(&pool, &writer.group, SOURCE).await;
     let topic = names::retry_topic(SOURCE, GROUP, 1);
     for named in named {
-        topics.append(&topic, Some(b"a".to_vec()), ours(named, 1_000));
+        topics.append(&topic, Some(b"a"[..].into()), ours(named, 1_000));
     }
     work_off(&pool, &retries(writer, &topics), &topics, &topic).await;
     topics.len(&topic)

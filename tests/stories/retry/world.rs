@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use millrace_engine::database::Pool;
 use millrace_engine::offsets::Claim;
 use millrace_engine::{Copier, Delivery, Fault, Folded, Header, Outcome, Record, Role, WorkError};
@@ -32,16 +33,16 @@ pub(super) enum Order {
 
 /// Every topic as a list; an offset is a place in it.
 #[derive(Default)]
-pub(super) struct Topics(Mutex<BTreeMap<String, Vec<Bytes>>>);
+pub(super) struct Topics(Mutex<BTreeMap<String, Vec<Kept>>>);
 
-type Bytes = (Option<Vec<u8>>, Vec<Header>);
+type Kept = (Option<Bytes>, Vec<Header>);
 
 impl Topics {
-    fn lists(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Bytes>>> {
+    fn lists(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Kept>>> {
         self.0.lock().expect("no test panics with it")
     }
 
-    pub(super) fn append(&self, topic: &str, key: Option<Vec<u8>>, headers: Vec<Header>) -> i64 {
+    pub(super) fn append(&self, topic: &str, key: Option<Bytes>, headers: Vec<Header>) -> i64 {
         let mut lists = self.lists();
         let list = lists.entry(topic.to_owned()).or_default();
         list.push((key, headers));
@@ -52,7 +53,7 @@ impl Topics {
         let headers = vec![Header::new(OWNER, owner), Header::new(NUMBER, number.to_string())];
         // All instances hear of the same product.
         let key = if order == Order::Instance { "product" } else { owner };
-        self.append(SOURCE, Some(key.as_bytes().to_vec()), headers);
+        self.append(SOURCE, Some(key.as_bytes().to_vec().into()), headers);
     }
 
     /// A copy that never arrives.
@@ -73,7 +74,7 @@ impl Topics {
     }
 }
 
-fn record(topic: &str, offset: i64, key: Option<Vec<u8>>, headers: Vec<Header>) -> Record {
+fn record(topic: &str, offset: i64, key: Option<Bytes>, headers: Vec<Header>) -> Record {
     Record::at(topic, 0, offset, key, None, headers)
 }
 

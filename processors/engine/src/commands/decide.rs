@@ -225,7 +225,7 @@ mod tests {
             timestamp_ms: None,
             key: None,
             value: None,
-            headers: Vec::new(),
+            headers: Default::default(),
             unread: None,
             ordering_key: Default::default(),
             room: None,

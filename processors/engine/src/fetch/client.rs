@@ -191,11 +191,9 @@ impl Client {
         if let Some(fetched) = fetched {
             self.unconnected = None;
             metrics::FETCHED.with_label_values(&["shared"]).inc();
-            fetched.deliver(message.offset(), || {
-                let record = Record::detach(message, topic.clone());
-                failpoints::poison(failpoints::POISON_DETACH, &record);
-                record
-            });
+            let record = Record::detach(message, topic);
+            failpoints::poison(failpoints::POISON_DETACH, &record);
+            fetched.deliver(&record);
         }
     }
 

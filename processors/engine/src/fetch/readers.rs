@@ -54,29 +54,23 @@ impl Fetched {
         self.readers.retain(|reader| reader.id != id);
     }
 
-    /// Delivers the record at an offset, which `copy` makes, to each reader. The reading of one without room for it ends.
-    pub(super) fn deliver(&mut self, offset: i64, copy: impl Fn() -> Record) {
-        let mut place = 0;
-        // A panic of `copy` must lose no reader.
-        while let Some(reader) = self.readers.get(place) {
-            if reader.from > offset || self.deliver_to(reader, offset, copy()) {
-                place += 1;
-            } else {
-                self.readers.remove(place);
-            }
-        }
-        self.next = offset + 1;
+    /// Delivers the next record to each reader, all with the same bytes. The reading of one without room for it ends.
+    pub(super) fn deliver(&mut self, record: &Record) {
+        let readers = std::mem::take(&mut self.readers);
+        let goes_on = |reader: &Reader| reader.from > record.offset || self.deliver_to(reader, record);
+        self.readers = readers.into_iter().filter(goes_on).collect();
+        self.next = record.offset + 1;
     }
 
-    fn deliver_to(&self, reader: &Reader, offset: i64, mut record: Record) -> bool {
-        record.room = reader.room.try_take(record.room_needed());
-        match record.room {
-            Some(_) => self.tell(reader, What::Record(Box::new(record))),
-            None => {
-                self.tell(reader, What::Ends(offset));
-                false
-            }
-        }
+    /// Takes room for all of the record, although its bytes are shared: other groups may be done with it sooner.
+    fn deliver_to(&self, reader: &Reader, record: &Record) -> bool {
+        let room = reader.room.try_take(record.room_needed());
+        let ends = room.is_none();
+        let what = match room {
+            Some(_) => What::Record(Box::new(Record { room, ..record.for_another_group() })),
+            None => What::Ends(record.offset),
+        };
+        self.tell(reader, what) && !ends
     }
 
     /// The client has read to an offset: behind the last record are offsets without a record that can be read.
@@ -120,7 +114,7 @@ mod tests {
     }
 
     fn deliver(fetched: &mut Fetched, offset: i64, bytes: usize) {
-        fetched.deliver(offset, || Record::at("t", 0, offset, None, Some(vec![0; bytes]), Vec::new()));
+        fetched.deliver(&Record::at("t", 0, offset, None, Some(vec![0; bytes].into()), Vec::new()));
     }
 
     /// What was told, and the records as long as they are kept.
@@ -144,6 +138,26 @@ mod tests {
         (5..9).for_each(|offset| deliver(&mut fetched, offset, 10));
         assert_eq!(told(&mut of_behind).0, ["from 5", "record 5", "record 6", "record 7", "record 8"]);
         assert_eq!(told(&mut of_ahead).0, ["from 7", "record 7", "record 8"]);
+    }
+
+    #[test]
+    fn readers_share_the_bytes_of_a_record() {
+        let mut fetched = Fetched::new("t".into(), 0, 0);
+        let readers = [1, 2].map(|id| reader(id, 0));
+        let taken = readers.map(|(reader, mut arrived)| {
+            fetched.begin(reader);
+            move || {
+                told(&mut arrived).1.into_iter().find_map(|arrival| match arrival.what {
+                    What::Record(record) => Some(record),
+                    _ => None,
+                })
+            }
+        });
+        deliver(&mut fetched, 0, 10);
+        let [one, other] = taken.map(|mut record| record().unwrap());
+        let bytes = |record: &Record| record.value.as_ref().map(|value| value.as_ptr());
+        assert_eq!(bytes(&one), bytes(&other));
+        assert!(one.room.is_some() && other.room.is_some(), "both take room");
     }
 
     #[test]

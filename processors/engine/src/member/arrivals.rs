@@ -123,7 +123,7 @@ mod tests {
     fn arrived(records: &[(i32, i64)]) -> Arrivals {
         let mut arrivals = Arrivals::default();
         for (number, offset) in records {
-            let record = Record::at("t", *number, *offset, None, Some(vec![0; 100]), Vec::new());
+            let record = Record::at("t", *number, *offset, None, Some(vec![0; 100].into()), Vec::new());
             arrivals.add(&partition(*number), record);
         }
         arrivals

@@ -1,7 +1,7 @@
 //! The headers of copies of records on retry topics (wake-up copies) and dead letter topics: error, time, number of attempts, and
 //! the place of the original.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -116,7 +116,7 @@ pub fn original(copy: &Record) -> Option<Record> {
 /// The original of a record that is a dead letter copied back to its topic; `None` for any other record. Without this each further
 /// dead letter would add headers.
 pub(super) fn without_earlier(record: &Record) -> Option<Record> {
-    let mut own = record.headers.as_slice();
+    let mut own = &**record.headers;
     while is_complete(own_and_ours(own).1) {
         own = own_and_ours(own).0;
     }
@@ -124,7 +124,7 @@ pub(super) fn without_earlier(record: &Record) -> Option<Record> {
         topic: record.topic.clone(),
         key: record.key.clone(),
         value: record.value.clone(),
-        headers: own.to_vec(),
+        headers: Arc::new(own.to_vec()),
         unread: None,
         ordering_key: record.ordering_key.clone(),
         room: None,
@@ -164,7 +164,7 @@ pub(super) fn again(copy: &Record, delay: Duration) -> Option<Record> {
     let (_, ours) = own_and_ours(&copy.headers);
     let resends: u32 = last(ours, RESENDS).and_then(|resends| resends.parse().ok()).unwrap_or(0);
     let next = resends.checked_add(1).filter(|next| *next <= RESENDS_MAX)?;
-    let mut headers = copy.headers.clone();
+    let mut headers = copy.headers.to_vec();
     headers.pop_if(|header| header.is(DUE_AT));
     headers.pop_if(|header| header.is(RESENDS));
     headers.push(Header::new(RESENDS, next.to_string()));
@@ -194,9 +194,9 @@ mod tests {
             partition: 3,
             offset: 42,
             timestamp_ms: Some(1_767_225_599_999),
-            key: Some(b"10248".to_vec()),
+            key: Some(b"10248"[..].into()),
             value: None,
-            headers: vec![own],
+            headers: vec![own].into(),
             unread: None,
             ordering_key: Default::default(),
             room: None,
@@ -232,7 +232,7 @@ mod tests {
     fn a_copy_finds_its_original_whatever_headers_that_has() {
         let original = record();
         let mut copy = record();
-        copy.headers.extend(copied(None));
+        Arc::make_mut(&mut copy.headers).extend(copied(None));
         assert_eq!(read(&copy), Some(WakeUp { source: original.place(), attempts: 2 }));
         assert_eq!(read(&original), None);
     }
@@ -241,15 +241,15 @@ mod tests {
     fn the_original_comes_back_even_when_it_has_headers_like_ours() {
         let mut source = record();
         let like_ours = [(ERROR_CODE, "mine"), (SOURCE_TIMESTAMP, "5"), (SOURCE_OFFSET, "7")];
-        source.headers.extend(like_ours.map(|(name, value)| Header::new(name, value)));
-        source.headers.push(Header { name: b"null".to_vec(), value: None });
-        source.headers.push(Header::new(b"\xff\0", "no text"));
+        Arc::make_mut(&mut source.headers).extend(like_ours.map(|(name, value)| Header::new(name, value)));
+        Arc::make_mut(&mut source.headers).push(Header { name: b"null".to_vec(), value: None });
+        Arc::make_mut(&mut source.headers).push(Header::new(b"\xff\0", "no text"));
         for timestamp_ms in [source.timestamp_ms, None] {
             source.timestamp_ms = timestamp_ms;
             let ours = headers(&source, &Fault::new("reference-not-found", "no customer"), 4, None);
             let mut copy = record();
             (copy.topic, copy.partition, copy.offset) = ("shop.dlq".into(), 0, 3);
-            copy.headers = [source.headers.clone(), ours.clone()].concat();
+            copy.headers = [source.headers.to_vec(), ours.clone()].concat().into();
             let back = original(&copy).unwrap();
             assert_eq!(back.place(), source.place());
             assert_eq!(
@@ -266,22 +266,22 @@ mod tests {
     fn a_dead_letter_that_is_copied_back_and_fails_again_has_our_headers_once() {
         let mut back = record();
         assert!(without_earlier(&back).is_none());
-        back.headers.extend(copied(None));
-        back.headers.extend(copied(None));
+        Arc::make_mut(&mut back.headers).extend(copied(None));
+        Arc::make_mut(&mut back.headers).extend(copied(None));
         assert_eq!(without_earlier(&back).unwrap().headers, record().headers);
-        back.headers.push(Header { name: b"mine".to_vec(), value: None });
+        Arc::make_mut(&mut back.headers).push(Header { name: b"mine".to_vec(), value: None });
         assert!(without_earlier(&back).is_none(), "another producer has added to it");
     }
 
     #[test]
     fn a_copy_of_a_place_names_it_and_its_ordering_key_without_bytes() {
         let mut original = record();
-        original.key = Some(vec![b'k'; 100_000]);
+        original.key = Some(vec![b'k'; 100_000].into());
         let ours =
             headers(&original, &Fault::new("reference-not-found", "no customer"), 2, Some(Duration::ZERO));
         let (mut copy, ours) = of_place(&original, ours, "too large");
         assert_eq!((&copy.key, &copy.value, copy.headers.len()), (&None, &None, 0));
-        copy.headers = ours;
+        copy.headers = ours.into();
         assert!(left_at_source(&copy) && copy.headers.last().is_some_and(|header| header.is(DUE_AT)));
         assert_eq!(read(&copy), Some(WakeUp { source: original.place(), attempts: 2 }));
         assert_eq!(copy.ordering_key(), original.ordering_key());
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_copy_that_is_sent_again_has_a_new_time_and_counts_how_often() {
         let mut copy = record();
-        copy.headers.extend(copied(Some(Duration::ZERO)));
+        Arc::make_mut(&mut copy.headers).extend(copied(Some(Duration::ZERO)));
         let hour = Duration::from_secs(3_600);
         let twice = again(&again(&copy, hour).unwrap(), hour).unwrap();
         assert_eq!((twice.headers.len(), last(&twice.headers, RESENDS)), (copy.headers.len() + 1, Some("2")));
@@ -316,8 +316,8 @@ mod tests {
     fn a_copy_is_sent_again_so_often_and_no_more_whatever_it_claims() {
         for claimed in ["", "-7", "many", "99", "4294967295"] {
             let mut copy = record();
-            copy.headers.extend(copied(Some(Duration::ZERO)));
-            copy.headers.push(Header::new(RESENDS, claimed));
+            Arc::make_mut(&mut copy.headers).extend(copied(Some(Duration::ZERO)));
+            Arc::make_mut(&mut copy.headers).push(Header::new(RESENDS, claimed));
             let copies = std::iter::successors(Some(copy), |copy| again(copy, Duration::ZERO)).count();
             assert!(copies <= RESENDS_MAX as usize + 1, "{claimed}: {copies}");
         }

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use millrace_store::parked::{self, Most, Parked};
 use millrace_store::{Group, Place};
 use sqlx::PgConnection;
@@ -64,6 +65,7 @@ fn record(parked: Parked<Vec<Header>>) -> Record {
         None if !keyless => (Some(ordering_key), OnceLock::new()),
         own => (own, OnceLock::from(ordering_key)),
     };
+    let (key, value) = (key.map(Bytes::from), value.map(Bytes::from));
     let record = Record::at(&place.topic, place.partition, place.offset, key, value, headers);
     Record { timestamp_ms, ordering_key, ..record }
 }

@@ -40,7 +40,7 @@ mod tests {
             timestamp_ms: None,
             key: None,
             value: None,
-            headers: Vec::new(),
+            headers: Default::default(),
             unread: None,
             ordering_key: Default::default(),
             room: None,
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_before_it_is_too_large_and_has_one_record_at_least() {
-        let record = |offset: i64| Record { value: Some(vec![0; 100]), ..batch(&[offset]).remove(0) };
+        let record = |offset: i64| Record { value: Some(vec![0; 100].into()), ..batch(&[offset]).remove(0) };
         let records: Vec<Record> = [3, 4, 7].map(record).into();
         assert_eq!(offsets(within(&records, 200)), [3, 4]);
         assert_eq!(offsets(within(&records, 300)), [3, 4, 7]);

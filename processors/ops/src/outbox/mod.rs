@@ -5,6 +5,7 @@ pub(crate) mod pace;
 pub(crate) mod refold;
 pub mod skip;
 
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_engine::{Header, Record, envelope};
 use millrace_store::names::Namespace;
@@ -47,7 +48,7 @@ pub async fn events(
 
 /// The part of `spans` that these events cover: all, or up to the last event when the limit of bytes was reached.
 pub fn reached(spans: &[Span], events: &[Stored]) -> Vec<Span> {
-    let bytes: usize = events.iter().map(|event| event.record.value.as_ref().map_or(0, Vec::len)).sum();
+    let bytes: usize = events.iter().map(|event| event.record.value.as_ref().map_or(0, Bytes::len)).sum();
     let Some(last) = events.last().filter(|_| bytes >= BYTES_MAX) else { return spans.to_vec() };
     let end = spans.iter().position(|span| span.stream() == last.stream()).unwrap_or(spans.len());
     let (whole, rest) = spans.split_at(end);
@@ -81,7 +82,7 @@ pub async fn unversioned(
 /// The record of a row.
 fn record(namespace: &Namespace, row: Row) -> Record {
     let headers = headers(namespace, &row);
-    Record::at(&row.topic, 0, 0, Some(row.stream.into_bytes()), row.payload, headers)
+    Record::at(&row.topic, 0, 0, Some(row.stream.into()), row.payload.map(Bytes::from), headers)
 }
 
 /// An event; `None` for a row without version.
@@ -133,7 +134,7 @@ mod tests {
             version,
             type_: String::new(),
             occurred_at: DateTime::UNIX_EPOCH,
-            record: Record::at("evt", 0, 0, None, Some(vec![0; bytes]), Vec::new()),
+            record: Record::at("evt", 0, 0, None, Some(vec![0; bytes].into()), Vec::new()),
         }
     }
 

@@ -279,7 +279,7 @@ impl<'r> Refold<'r> {
     }
 
     fn is_given_up(&self, Stored { record, version, .. }: &Stored) -> bool {
-        let key = record.key.clone().unwrap_or_default();
+        let key = record.key.as_deref().unwrap_or_default().to_vec();
         !self.given_up.is_empty() && self.given_up.contains(&(record.topic.to_string(), key, *version))
     }
 

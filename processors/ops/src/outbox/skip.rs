@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_engine::{Copier as _, Producer, Record, WorkError, envelope};
 use millrace_store::outbox;
 use serde_json::{Value, json};
@@ -140,7 +141,7 @@ impl Row {
         let Record { topic, value, .. } = &self.record;
         json!({
             "id": self.id, "topic": topic.to_string(), "key": self.record.key_text(),
-            "version": envelope::version(&self.record), "bytes": value.as_ref().map(Vec::len),
+            "version": envelope::version(&self.record), "bytes": value.as_ref().map(Bytes::len),
         })
     }
 }
