@@ -1,5 +1,8 @@
 //! Delays before another attempt: until a dependency is back, or until another transaction has ended.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -10,6 +13,13 @@ use crate::metrics;
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
+/// How many wait for each dependency now.
+static WAITING: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+fn waiting() -> MutexGuard<'static, BTreeMap<String, usize>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Growing delays with jitter, without end.
 pub struct Backoff {
     delays: ExponentialBackoff,
@@ -17,19 +27,26 @@ pub struct Backoff {
     outage: Option<Outage>,
 }
 
-/// Counts in the metrics as long as it lives.
+/// Counts, in the metrics too, as long as it lives.
 struct Outage(String);
 
 impl Outage {
-    fn of(dependency: &str) -> Self {
+    /// With whether nothing else of the process waits for that dependency.
+    fn of(dependency: &str) -> (Self, bool) {
         metrics::OUTAGE.with_label_values(&[dependency]).inc();
-        Self(dependency.to_owned())
+        let mut waiting = waiting();
+        let others = waiting.entry(dependency.to_owned()).or_default();
+        *others += 1;
+        (Self(dependency.to_owned()), *others == 1)
     }
 }
 
 impl Drop for Outage {
     fn drop(&mut self) {
         metrics::OUTAGE.with_label_values(&[self.0.as_str()]).dec();
+        if let Some(others) = waiting().get_mut(&self.0) {
+            *others -= 1;
+        }
     }
 }
 
@@ -57,10 +74,33 @@ impl Backoff {
     /// Waits for the next delay; false when stopped meanwhile. The metrics show an outage of `dependency` until this is dropped, or
     /// waits for another one.
     pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
-        if self.outage.as_ref().is_none_or(|outage| outage.0 != dependency) {
-            self.outage = Some(Outage::of(dependency));
+        self.begin(dependency);
+        self.wait_unless(stop).await
+    }
+
+    /// As [`wait_for`](Self::wait_for), because of an error that others of the process meet too: the log has only what the first of
+    /// them, `what`, has met.
+    pub(crate) async fn wait_out(
+        &mut self,
+        dependency: &str,
+        (what, error): (&str, &(dyn Display + Sync)),
+        stop: &CancellationToken,
+    ) -> bool {
+        match self.begin(dependency) {
+            true => tracing::warn!(dependency, what, %error, "work waits for a dependency"),
+            false => tracing::debug!(dependency, what, %error, "work waits for a dependency"),
         }
         self.wait_unless(stop).await
+    }
+
+    /// Shows an outage from now on; true when it is a new one for all of the process.
+    fn begin(&mut self, dependency: &str) -> bool {
+        if self.outage.as_ref().is_some_and(|outage| outage.0 == dependency) {
+            return false;
+        }
+        let (outage, first) = Outage::of(dependency);
+        self.outage = Some(outage);
+        first
     }
 
     /// Waits for the next delay; false when stopped meanwhile.
@@ -94,5 +134,17 @@ mod tests {
         backoff.wait_for("a story's", &stop).await;
         drop(backoff);
         assert_eq!(shown(), 0);
+    }
+
+    #[test]
+    fn the_first_of_those_who_wait_begins_the_outage_and_the_last_one_ends_it() {
+        let [mut one, mut other] = [(); 2].map(|()| Backoff::new());
+        let begun = [&mut one, &mut other].map(|backoff| backoff.begin("a component of this test"));
+        assert_eq!((begun, one.begin("a component of this test")), ([true, false], false));
+        drop(one);
+        let mut later = Backoff::new();
+        assert!(!later.begin("a component of this test"), "another one still waits");
+        drop((other, later));
+        assert!(Backoff::new().begin("a component of this test"));
     }
 }

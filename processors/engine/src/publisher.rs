@@ -265,10 +265,9 @@ impl Publisher {
 
     /// Waits before the next attempt; false when stopped.
     async fn waits_after(&self, error: &WorkError, backoff: &mut Backoff) -> bool {
-        tracing::warn!(index = self.index, %error, "documents not published");
         self.stuck.send_replace(true);
         let dependency = error.dependency().unwrap_or(Dependency::Elasticsearch).to_string();
-        backoff.wait_for(&dependency, &self.stop).await
+        backoff.wait_out(&dependency, (&self.index, error), &self.stop).await
     }
 }
 

@@ -30,9 +30,8 @@ impl<E: Effect> Caller<E> {
             // Marked before the query, so that a change during the query is not missed.
             wake.mark_unchanged();
             if let Err(error) = calls.begin_due().await {
-                tracing::warn!(effect = E::NAME, %error, "calls wait");
                 let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
-                backoff.wait_for(&dependency, &stop).await;
+                backoff.wait_out(&dependency, (E::NAME, &error), &stop).await;
                 continue;
             }
             backoff = Backoff::new();

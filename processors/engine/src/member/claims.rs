@@ -43,11 +43,20 @@ impl Claimant {
                 () = self.stop.cancelled() => return None,
                 tried = self.claim_all(&partitions) => tried,
             };
-            match tried {
+            let error = match tried {
                 Ok(claims) => return Some(claims),
-                Err(error) => tracing::warn!(?partitions, %error, "partitions are not claimed yet"),
-            }
-            if !backoff.wait_unless(&self.stop).await {
+                Err(error) => error,
+            };
+            let goes_on = match error.dependency() {
+                Some(away) => {
+                    backoff.wait_out(&away.to_string(), ("claims of partitions", &error), &self.stop).await
+                }
+                None => {
+                    tracing::warn!(?partitions, %error, "partitions are not claimed yet");
+                    backoff.wait_unless(&self.stop).await
+                }
+            };
+            if !goes_on {
                 return None;
             }
         }

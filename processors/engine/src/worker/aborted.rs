@@ -1,5 +1,6 @@
 //! What follows when a batch was not committed.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use millrace_store::Group;
@@ -40,9 +41,7 @@ impl Worker {
             }
             WorkError::Paused(_) => self.while_paused().await,
             WorkError::Outage { dependency, reason } => {
-                self.aborted("outage", &format!("{dependency}: {reason}"));
-                let label = dependency.to_string();
-                self.wait(&mut delays.outage, &label).await
+                self.wait_out(&mut delays.outage, &dependency.to_string(), &reason).await
             }
             WorkError::BuildTooOld(reason) => self.while_too_old(&reason, delays).await,
             WorkError::NotTaken(reason) => {
@@ -87,6 +86,16 @@ impl Worker {
         if backoff.wait_for(dependency, &self.stop).await { Next::Again } else { Next::GiveBack }
     }
 
+    /// Waits after a batch that an outage has ended.
+    async fn wait_out(&self, backoff: &mut Backoff, dependency: &str, reason: &(dyn Display + Sync)) -> Next {
+        count(&self.claim.group, "outage");
+        let what = self.claim.group.own_name();
+        match backoff.wait_out(dependency, (&what, reason), &self.stop).await {
+            true => Next::Again,
+            false => Next::GiveBack,
+        }
+    }
+
     /// After a fence: claims the partition again once Kafka confirms that this member is still in the group. A process that was
     /// frozen waits here until its partitions are revoked; the fence prevents its writes.
     pub(super) async fn claim_again(&mut self, backoff: &mut Backoff) -> Next {
@@ -129,10 +138,7 @@ impl Worker {
                 self.set_claim(claim);
                 Next::Again
             }
-            Err(error) => {
-                self.aborted("outage", &error.to_string());
-                self.wait(backoff, "postgres").await
-            }
+            Err(error) => self.wait_out(backoff, "postgres", &error).await,
         }
     }
 
