@@ -29,7 +29,7 @@ pub struct Options {
     /// `context/id` of a stream, the id of a stream in any context, of a command, or of an event
     pub id: String,
     /// First wait until nothing more follows and every view has published it, at most this long, such as 30s
-    #[arg(long, value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "1m")]
+    #[arg(long, visible_alias = "follow", value_parser = moment::span, value_name = "TIME", num_args = 0..=1, default_missing_value = "1m")]
     pub wait: Option<Span>,
 }
 
