@@ -58,6 +58,7 @@ pub const WRITE: Migrations = Migrations(&[
     Step::new("versions of requests", include_str!("../migrations/0010_write.sql")),
     Step::new("notifications", include_str!("../migrations/0012_write.sql")),
     Step::new("states that are folded ahead", include_str!("../migrations/0013_write.sql")),
+    Step::new("lives of commands", include_str!("../migrations/0014_write.sql")),
 ]);
 /// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
