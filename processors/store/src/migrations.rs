@@ -196,6 +196,7 @@ mod tests {
             0x9fe7_6e23,
             0x1fac_b758,
             0x26ce_9f23,
+            0xb844_56dd,
         ];
         let read = [
             0xc556_bd9f,
