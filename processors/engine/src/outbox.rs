@@ -1,4 +1,4 @@
-//! The outbox: events, rejections and commands to be carried to Kafka; also the event store.
+//! The outbox: events, rejections, outcomes and commands to be carried to Kafka; also the event store.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;

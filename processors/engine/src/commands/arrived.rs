@@ -5,8 +5,7 @@ use millrace_domain::Context;
 use millrace_schemas::{Message as _, WriterSchema};
 use millrace_store::Group;
 
-use super::identity::{Fingerprint, Identity};
-use super::ledger::FIRST_LIFE;
+use super::identity::{FIRST_LIFE, Fingerprint, Identity};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;

@@ -234,8 +234,7 @@ mod tests {
     use millrace_domain::contexts::catalog::Catalog;
     use millrace_schemas::catalog::{AddProduct, Command, DiscontinueProduct};
 
-    use super::super::identity::{Fingerprint, Identity};
-    use super::super::ledger::FIRST_LIFE;
+    use super::super::identity::{FIRST_LIFE, Fingerprint, Identity};
     use super::super::streams::Locked;
     use super::*;
     use crate::record::Record;

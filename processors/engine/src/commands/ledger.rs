@@ -8,7 +8,7 @@ use millrace_store::{Group, Place, command};
 use sqlx::PgConnection;
 
 use super::arrived::Arrived;
-use super::identity::{Fingerprint, Identity, unquoted};
+use super::identity::{FIRST_LIFE, Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
@@ -17,8 +17,8 @@ use crate::metrics::timed;
 use crate::outcome::Outcome;
 use crate::record::{Record, places};
 
-/// The life of a command that was never dead.
-pub(super) const FIRST_LIFE: i32 = 1;
+/// The outcome of a command that could not be decided.
+pub(super) const DEAD: &str = "dead";
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ async fn known<C: Context>(
     let (mut decided, mut died) = (HashMap::new(), Died::new());
     for (id, source, fingerprint, status, topic, partition, offset, life) in rows {
         let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
-        if status == "dead" {
+        if status == DEAD {
             died.insert(identity, (Place { topic, partition, offset }, life));
         } else if !broken(mechanism::LEDGER) {
             decided.insert(identity, Fingerprint::stored(fingerprint));

@@ -38,10 +38,8 @@ use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
+use ledger::DEAD;
 use outcomes::Answers;
-
-/// The outcome of a command that could not be decided.
-const DEAD: &str = "dead";
 
 /// Shared by the deciders of all contexts.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use millrace_schemas::{AvroRecord as _, CommandOutcome, CommandOutcomeVersion, K
 
 use super::arrived::Arrived;
 use super::identity::{Identity, OF_TOPIC};
-use super::ledger::Receipt;
+use super::ledger::{DEAD, Receipt};
 use crate::dead_letters::storable;
 use crate::envelope;
 use crate::error::{Fault, bounded};
@@ -64,7 +64,7 @@ pub(super) fn dead<C: Context>(
     let outcome = CommandOutcome {
         stream: key_of(record, identity),
         command_type: storable(header(envelope::TYPE).unwrap_or_default()),
-        status: super::DEAD.to_owned(),
+        status: DEAD.to_owned(),
         code: Some(fault.code.to_owned()),
         message: Some(storable(&fault.message)),
         ..of(record, (identity, *life), answers)

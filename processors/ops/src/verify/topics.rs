@@ -1,8 +1,8 @@
 //! Compares the topics of events, rejections, outcomes and commands with the outbox.
 //!
-//! Debezium should carry every row at least once. This checks it: each version of each stream, each recent rejection and outcome, and each undecided
-//! command that Millrace has sent must be on its topic, once Debezium has confirmed the outbox's WAL position. An event must be
-//! there with its own id and payload, and nothing else in its place.
+//! Debezium should carry every row at least once. This checks it: each version of each stream, each recent rejection and outcome,
+//! and each undecided command that Millrace has sent must be on its topic, once Debezium has confirmed the outbox's WAL position.
+//! An event must be there with its own id and payload, and nothing else in its place.
 //!
 //! Reading all topics may take hours. No transaction is open meanwhile, so that VACUUM is not blocked.
 
@@ -34,17 +34,17 @@ use crate::outbox::pace::Pace;
 use crate::postgres::Database;
 use crate::replay::session;
 
-/// Events, rejections and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
+/// Events, rejections, outcomes and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
 /// several passes are made.
 const REMEMBERED_MAX: i64 = 8_000_000;
 /// A partition without a record for this long has none.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams with missing events, and missing rejections and commands, that are listed, at most.
+/// Streams with missing events, and missing rejections, outcomes and commands, that are listed, at most.
 const FOUND_MAX: usize = 1_000;
 
 /// The result of a comparison of the topics.
 pub(super) struct Topics {
-    /// The number of events, rejections and commands of the outbox that were searched for.
+    /// The number of events, rejections, outcomes and commands of the outbox that were searched for.
     pub(super) events: i64,
     pub(super) lack: Lack,
     /// Whether these were all.
@@ -105,7 +105,7 @@ pub(super) struct Missing {
 pub(super) enum Lost {
     /// Versions of a stream.
     Events(Vec<Span>),
-    /// Context, stream and id of a rejection or a command.
+    /// Context, stream and id of a rejection, an outcome or a command.
     Unversioned(String, String, Uuid),
 }
 
@@ -181,7 +181,7 @@ async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failur
     Ok(same.then_some(mark))
 }
 
-/// The number of events, rejections and commands to search for.
+/// The number of events, rejections, outcomes and commands to search for.
 async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i64> {
     let (commands, _) = outbox::undecided(&write.pool, since).await?;
     let outcomes = outbox::count_recent_outcomes(&write.pool, since).await?;
@@ -315,7 +315,7 @@ async fn lacking(write: &Database, expected: &Expected, since: Option<DateTime<U
     Ok(lack)
 }
 
-/// Rejections and commands that were not read.
+/// Rejections, outcomes and commands that were not read.
 async fn missing_unversioned(
     connection: &mut PgConnection,
     (expected, since): (&Expected, Option<DateTime<Utc>>),

@@ -45,7 +45,7 @@ pub use prints::{
     recent_rejections, undecided_commands,
 };
 pub(crate) use prune::STATEMENTS as STATEMENTS_OF_PRUNE;
-pub use prune::{has_prunable_rejections, prunable, prune};
+pub use prune::{has_prunable_answers, prunable, prune};
 pub(crate) use rows::STATEMENTS as STATEMENTS_OF_ROWS;
 pub use rows::{Event, Row, after, events, last_versions, new, of_stream, one, unversioned};
 pub use span::Span;

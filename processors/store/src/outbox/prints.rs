@@ -1,4 +1,4 @@
-//! A number that identifies each event, and which rejections and commands there are: what the auditor compares with the topics.
+//! A number that identifies each event, and which rejections, outcomes and commands there are: what the auditor compares with the topics.
 
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
