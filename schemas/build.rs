@@ -36,7 +36,8 @@ fn main() -> Result<()> {
         all.extend(records);
     }
     for path in files {
-        let record = read_record("", "Rejection", path)?;
+        let kind = if file_name(&path) == "CommandOutcome.avsc" { "Outcome" } else { "Rejection" };
+        let record = read_record("", kind, path)?;
         write_record(&mut out, &generator, &record)?;
         all.push(record);
     }

@@ -27,6 +27,8 @@ pub enum Kind {
     Event,
     /// The answer to a command that was refused.
     Rejection,
+    /// What became of a command, whatever that is.
+    Outcome,
 }
 
 /// One record type of the contract.
@@ -34,7 +36,7 @@ pub enum Kind {
 pub struct Definition {
     /// The context that it belongs to, such as `orders`; empty for records of every context.
     pub context: &'static str,
-    /// Command, event or rejection.
+    /// Command, event, rejection or outcome.
     pub kind: Kind,
     /// Short name, such as `PlaceOrder`.
     pub name: &'static str,

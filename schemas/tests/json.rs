@@ -4,7 +4,7 @@
 use apache_avro::schema::{RecordSchema, Schema};
 use millrace_schemas::json::{ERRORS_MAX, JsonErrors, JsonReader, decode_json, encode_json, key_of};
 use millrace_schemas::{
-    Command, CommandRejected, DEFINITIONS, Definition, Event, Kind, WriterSchema, definition,
+    Command, CommandOutcome, CommandRejected, DEFINITIONS, Definition, Event, Kind, WriterSchema, definition,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -220,6 +220,7 @@ fn through_rust(definition: &Definition, body: &[u8]) -> Value {
         Kind::Command => serde_json::to_value(Command::decode(&writer, body).unwrap()),
         Kind::Event => serde_json::to_value(Event::decode(&writer, body).unwrap()),
         Kind::Rejection => serde_json::to_value(writer.decode::<CommandRejected>(body).unwrap()),
+        Kind::Outcome => serde_json::to_value(writer.decode::<CommandOutcome>(body).unwrap()),
     }
     .unwrap()
 }
@@ -237,6 +238,7 @@ fn decode_every_way(definition: &Definition, writer: &WriterSchema, reader: &Jso
         Kind::Command => Command::decode(writer, bytes).map(|_| ()),
         Kind::Event => Event::decode(writer, bytes).map(|_| ()),
         Kind::Rejection => writer.decode::<CommandRejected>(bytes).map(|_| ()),
+        Kind::Outcome => writer.decode::<CommandOutcome>(bytes).map(|_| ()),
     };
 }
 

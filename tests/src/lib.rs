@@ -9,6 +9,7 @@
     reason = "the harness is part of the tests: what it does not expect fails the story with a message"
 )]
 
+pub mod answers;
 pub mod cluster;
 pub mod collector;
 pub mod facade;

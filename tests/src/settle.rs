@@ -113,8 +113,10 @@ impl Instance {
     /// Asserts that the topics carry what is in the outbox: every row, each stream's in order. Only after a crash of
     /// Connect may a row be there twice.
     pub async fn assert_topics_carry_the_outbox(&self, twice: bool) {
-        for topic in
-            self.contexts.iter().flat_map(|context| ["evt", "rej"].map(|kind| self.topic(kind, context)))
+        for topic in self
+            .contexts
+            .iter()
+            .flat_map(|context| ["evt", "rej", "out"].map(|kind| self.topic(kind, context)))
         {
             let mut seen = BTreeSet::new();
             let mut versions: BTreeMap<Option<Vec<u8>>, i64> = BTreeMap::new();
@@ -144,7 +146,7 @@ impl Instance {
         let topics = self
             .contexts
             .iter()
-            .flat_map(|context| ["cmd", "evt", "rej"].map(|kind| self.topic(kind, context)));
+            .flat_map(|context| ["cmd", "evt", "rej", "out"].map(|kind| self.topic(kind, context)));
         topics.map(|topic| (topic.clone(), self.kafka.ends(&topic))).collect()
     }
 

@@ -55,6 +55,7 @@ async fn ten_kills_in_mid_load_lose_nothing_and_double_nothing() {
     instance.settle().await;
     instance.snapshot().await.assert_same(expected);
     instance.assert_topics_carry_the_outbox(false).await;
+    instance.assert_each_command_has_its_outcome().await;
 }
 
 async fn bring_the_basics(instance: &Instance) {

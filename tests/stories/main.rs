@@ -49,6 +49,7 @@ mod observed;
 mod offsets;
 mod one_command;
 mod outages;
+mod outcomes;
 mod overload;
 mod pages;
 mod panics;

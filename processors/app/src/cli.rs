@@ -141,7 +141,7 @@ pub enum Command {
         /// Set the instance up although a later release has set it up
         #[arg(long)]
         downgrade: bool,
-        /// Enlarge topics of commands, events and rejections that have fewer partitions; the instance may run
+        /// Enlarge topics of commands, events, rejections and outcomes that have fewer partitions; the instance may run
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
     },

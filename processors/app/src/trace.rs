@@ -85,6 +85,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::Command => "command",
         Kind::Event => "event",
         Kind::Rejection => "rejection",
+        Kind::Outcome => "outcome",
         Kind::Step => "step",
         Kind::Call => "call",
     }

@@ -1,4 +1,4 @@
-//! The outbox: events, rejections and commands to be carried to Kafka; also the event store.
+//! The outbox: events, rejections, outcomes and commands to be carried to Kafka; also the event store.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const RECORD_BYTES_MAX: usize = 1_000_000;
 /// Bytes of header names, of headers of constant length, and of the record's framing.
 const OVERHEAD_BYTES: usize = 1_000;
 /// Bytes of a stream's id, at most: it is in an index, whose entries have about 2,700 bytes.
-const STREAM_BYTES_MAX: usize = 1_024;
+pub(crate) const STREAM_BYTES_MAX: usize = 1_024;
 
 /// Schema ids by the full names of record types.
 pub(crate) type SchemaIds = HashMap<&'static str, u32>;
@@ -78,7 +78,7 @@ impl Cause {
 
     /// Without header values that cannot be propagated: an event may come from any producer, and its consequences must not fail
     /// because of them.
-    fn carried(self) -> Self {
+    pub(crate) fn carried(self) -> Self {
         let correlation_id = self.correlation_id.filter(|id| envelope::can_be_carried(id));
         let traceparent = self.traceparent.as_deref().and_then(envelope::trace);
         Self { correlation_id, traceparent, ..self }
@@ -132,6 +132,8 @@ fn new<'r>(namespace: &Namespace, row: &'r OutboxRow) -> outbox::New<'r> {
         record_type,
         payload,
         version: *version,
+        // Earlier builds look for the rejection of a command by this column, and would take an outcome for one.
+        command: if *kind == Kind::Outcome { "" } else { &cause.id },
         cause: &cause.id,
         correlation_id: cause.correlation_id.as_deref(),
         traceparent: cause.traceparent.as_deref(),

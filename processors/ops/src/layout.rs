@@ -318,17 +318,17 @@ pub fn groups(config: &Config) -> Vec<Group> {
     std::iter::once(commands).chain(reactors).chain(views).collect()
 }
 
-/// All topics of the instance: commands, events, rejections, retries, dead letters, and Debezium's heartbeat.
+/// All topics of the instance: commands, events, rejections, outcomes, retries, dead letters, and Debezium's heartbeat.
 pub fn topics(config: &Config) -> Vec<Topic> {
     let namespace = &config.namespace;
     let mut topics = Vec::new();
     for context in contexts(config) {
-        for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
+        for kind in [Kind::Command, Kind::Event, Kind::Rejection, Kind::Outcome] {
             let name = namespace.topic(kind, context);
             let bytes_max = if kind == Kind::Command { COMMAND_BYTES_MAX } else { OUTBOX_BYTES_MAX };
             let kept_ms = match kind {
                 Kind::Command => Some(kept_ms(config.topics.command_retention)),
-                Kind::Rejection => Some(kept_ms(config.topics.rejection_retention)),
+                Kind::Rejection | Kind::Outcome => Some(kept_ms(config.topics.rejection_retention)),
                 Kind::Event => None,
             };
             let (forever, stamped_by_others) = (kind == Kind::Event, kind == Kind::Command);

@@ -262,6 +262,7 @@ pub(crate) fn deciding(config: &Config) -> Result<commands::Shared, Failure> {
         cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
         refolders: Arc::new(refolders()),
         namespace: config.namespace.clone(),
+        outcomes: config.topics.outcomes,
     })
 }
 

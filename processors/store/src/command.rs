@@ -31,16 +31,16 @@ macro_rules! prunable {
 }
 
 statements! {
-    KNOWN = "SELECT id, source, fingerprint, status, topic, partition, \"offset\" FROM command WHERE id = ANY($1)";
+    KNOWN = "SELECT id, source, fingerprint, status, topic, partition, \"offset\", life FROM command WHERE id = ANY($1)";
     INSERT = "INSERT INTO command AS known
              (context, received_at, id, source, fingerprint, type, stream, topic, partition, \"offset\",
-              status, code, message, versions, produced_at)
+              status, code, message, versions, produced_at, life)
          SELECT $1, $2, r.id, r.source, r.fingerprint, r.type, r.stream, r.topic, r.partition, r.\"offset\",
-                r.status, r.code, r.message, r.versions::json, r.produced_at
+                r.status, r.code, r.message, r.versions::json, r.produced_at, r.life
          FROM UNNEST($3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::int[], $10::bigint[],
-                     $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[])
+                     $11::text[], $12::text[], $13::text[], $14::text[], $15::timestamptz[], $16::int[])
               AS r(id, source, fingerprint, type, stream, topic, partition, \"offset\",
-                   status, code, message, versions, produced_at)
+                   status, code, message, versions, produced_at, life)
          ON CONFLICT (id, source) DO UPDATE
          SET fingerprint = excluded.fingerprint, type = excluded.type, context = excluded.context,
              stream = excluded.stream, topic = excluded.topic, partition = excluded.partition,
@@ -49,8 +49,8 @@ statements! {
              received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
                                      = (excluded.topic, excluded.partition, excluded.\"offset\")
                                 THEN known.received_at ELSE excluded.received_at END,
-             decided_at = excluded.decided_at, attempts = excluded.attempts
-         WHERE known.status = 'dead'";
+             decided_at = excluded.decided_at, attempts = excluded.attempts, life = excluded.life
+         WHERE known.status = 'dead' AND known.life = excluded.life - 1";
     INSERT_DEAD = "INSERT INTO command AS known
              (id, source, fingerprint, type, context, stream, topic, partition, \"offset\",
               status, code, message, produced_at, received_at)
@@ -62,8 +62,9 @@ statements! {
              received_at = CASE WHEN (known.topic, known.partition, known.\"offset\")
                                      = (excluded.topic, excluded.partition, excluded.\"offset\")
                                 THEN known.received_at ELSE excluded.received_at END,
-             decided_at = excluded.decided_at, attempts = excluded.attempts
-         WHERE known.status = 'dead'";
+             decided_at = excluded.decided_at, attempts = excluded.attempts, life = known.life + 1
+         WHERE known.status = 'dead'
+         RETURNING life";
     CORRECT_WAITED = "UPDATE command AS c
          SET received_at = least(c.received_at, p.parked_at), attempts = coalesce(b.attempts, 0) + 1
          FROM UNNEST($3::text[], $4::int[], $5::bigint[]) AS done(topic, partition, \"offset\")
@@ -99,8 +100,8 @@ statements! {
          WHERE c.status <> 'dead' OR c.decided_at >= $3";
 }
 
-/// Id, source, fingerprint, status, topic, partition and offset.
-pub type Known = (String, String, Vec<u8>, String, String, i32, i64);
+/// Id, source, fingerprint, status, topic, partition, offset and life.
+pub type Known = (String, String, Vec<u8>, String, String, i32, i64, i32);
 
 /// The rows with these ids, whatever their source.
 ///
@@ -139,10 +140,12 @@ pub struct New<'c> {
     pub versions: Option<&'c str>,
     /// Its timestamp in Kafka.
     pub produced_at: Option<DateTime<Utc>>,
+    /// 1, or one more than that of its dead letter.
+    pub life: i32,
 }
 
-/// Writes receipts of decided commands of a context and returns how many were written. A receipt replaces that of a dead letter;
-/// commands that are decided already are left out.
+/// Writes receipts of decided commands of a context and returns how many were written. A receipt replaces that of a dead letter of
+/// the life before; commands that are decided already are left out.
 ///
 /// # Errors
 /// Database errors.
@@ -154,7 +157,7 @@ pub async fn insert(
 ) -> sqlx::Result<u64> {
     let written = bind_columns!(sqlx::query(INSERT).bind(context).bind(received_at), rows, row =>
         row.id, row.source, row.fingerprint, row.record_type, row.stream, row.topic, row.partition,
-        row.offset, row.status, row.code, row.message, row.versions, row.produced_at
+        row.offset, row.status, row.code, row.message, row.versions, row.produced_at, row.life
     )
     .execute(connection)
     .await?;
@@ -188,12 +191,13 @@ pub struct Dead<'c> {
     pub produced_at: Option<DateTime<Utc>>,
 }
 
-/// Writes the receipt of a dead-lettered command. It replaces that of an earlier dead letter, never that of a decision.
+/// Writes the receipt of a dead-lettered command and returns its life: 1, or one more than that of the earlier dead letter that it
+/// replaces. `None` if the command is decided, whose receipt stays.
 ///
 /// # Errors
 /// Database errors.
-pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx::Result<()> {
-    sqlx::query(INSERT_DEAD)
+pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar(INSERT_DEAD)
         .bind(dead.id)
         .bind(dead.source)
         .bind(dead.record_type)
@@ -205,9 +209,8 @@ pub async fn insert_dead(connection: &mut PgConnection, dead: &Dead<'_>) -> sqlx
         .bind(dead.code)
         .bind(dead.message)
         .bind(dead.produced_at)
-        .execute(connection)
+        .fetch_optional(connection)
         .await
-        .map(|_| ())
 }
 
 /// Sets arrival time and number of attempts in the receipts of parked records (topic, partition, offset).

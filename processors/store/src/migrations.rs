@@ -58,6 +58,7 @@ pub const WRITE: Migrations = Migrations(&[
     Step::new("versions of requests", include_str!("../migrations/0010_write.sql")),
     Step::new("notifications", include_str!("../migrations/0012_write.sql")),
     Step::new("states that are folded ahead", include_str!("../migrations/0013_write.sql")),
+    Step::new("lives of commands", include_str!("../migrations/0014_write.sql")),
 ]);
 /// Those of the read side. The tables of views are not among them: each belongs to a generation.
 pub const READ: Migrations = Migrations(&[
@@ -195,6 +196,7 @@ mod tests {
             0x9fe7_6e23,
             0x1fac_b758,
             0x26ce_9f23,
+            0xb844_56dd,
         ];
         let read = [
             0xc556_bd9f,

@@ -36,12 +36,13 @@ impl Namespace {
         }
     }
 
-    /// The topic of a context's commands, events or rejections: `millrace.cmd.orders.v1`.
+    /// The topic of a context's commands, events, rejections or outcomes: `millrace.cmd.orders.v1`.
     pub fn topic(&self, kind: Kind, context: &str) -> String {
         let short = match kind {
             Kind::Command => "cmd",
             Kind::Event => "evt",
             Kind::Rejection => "rej",
+            Kind::Outcome => "out",
         };
         format!("{self}.{short}.{context}.v1")
     }
@@ -54,6 +55,7 @@ impl Namespace {
             "cmd" => Kind::Command,
             "evt" => Kind::Event,
             "rej" => Kind::Rejection,
+            "out" => Kind::Outcome,
             _ => return None,
         };
         Some((kind, millrace_schemas::CONTEXTS.iter().copied().find(|known| *known == context)?))
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn a_topic_of_the_instance_tells_what_it_carries() {
         let namespace = Namespace::new("shop").unwrap();
-        for kind in [Kind::Command, Kind::Event, Kind::Rejection] {
+        for kind in [Kind::Command, Kind::Event, Kind::Rejection, Kind::Outcome] {
             assert_eq!(namespace.carried_by(&namespace.topic(kind, "orders")), Some((kind, "orders")));
         }
         for foreign in

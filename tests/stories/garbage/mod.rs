@@ -84,7 +84,7 @@ async fn receipt_finds_a_command_behind_all_of_it(instance: &Instance) {
 }
 
 async fn verify_reads_topics_that_hold_some(instance: &Instance) {
-    for kind in ["evt", "rej"] {
+    for kind in ["evt", "rej", "out"] {
         let garbage = kinds::events("orders").await;
         kafka::produce(&instance.topic(kind, "orders"), None, &raws(&garbage[..1])).await;
     }

@@ -76,7 +76,7 @@ async fn commands_that_are_sent_again_after_a_gateway_was_killed_have_one_effect
             gateway.awaited(&format!("signup-{i}"), "RegisterCustomer", &registration(i)).await;
         assert_eq!((status, &receipt["status"]), (200, &"completed".into()), "{receipt}");
     }
-    let events = sqlx::query_scalar("SELECT count(*) FROM outbox");
+    let events = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE topic NOT LIKE '%.out.%'");
     let events: i64 = events.fetch_one(&instance.write).await.expect("a count");
     assert_eq!(events, COMMANDS as i64, "one event of each, and no rejection");
 }

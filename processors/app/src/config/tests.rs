@@ -248,6 +248,7 @@ fn old_names_lead_to_every_setting_once() {
         "processing.abandoned_after",
         "processing.linger",
         "topics.growth_hold",
+        "topics.outcomes",
         "audit.whole_interval",
         "metrics.interval",
         "metrics.documents_interval",

@@ -16,7 +16,7 @@ Removes rows of the two databases that are older than their retention and no lon
 bounded rate (retention.interval, retention.rows_per_second).
 
   receipts       receipts of commands (retention.receipts), once Kafka has deleted their records
-  outbox         rejections, and decided commands of sagas and effects (retention.outbox), once Debezium has carried them
+  outbox         rejections, outcomes, and decided commands of sagas and effects (retention.outbox), once Debezium has carried them
   saga-steps     steps of ended sagas (retention.saga_steps); the final standing is kept
   effect-bodies  requests and answers of ended calls (retention.effect_bodies); key and outcome are kept
   dead-letters   dead letters that were redriven or discarded (retention.dead_letters), with their copies in Kafka

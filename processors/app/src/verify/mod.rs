@@ -30,7 +30,7 @@ Compares the following and changes nothing unless --repair is given:
 Everything else may run: rows are compared in one snapshot, with the events that the view has applied. The events of a view \
 are folded into temporary tables, which are removed afterwards.
 
---repair writes missing events, rejections and commands to their topics again with their original ids, replaces rows by the \
+--repair writes missing events, rejections, outcomes and commands to their topics again with their original ids, replaces rows by the \
 folded ones, and sends documents again. A row that SQL computes differently is not repaired: either the fold or the SQL is \
 wrong; fix it, and `millrace replay` rebuilds the view. For a log (`events`) the documents are compared with the events; \
 documents without an event are not searched for.

@@ -40,6 +40,7 @@ fn page(context: &str) -> String {
     let sections = [
         format!("# {context}\n\n{}\n", purpose(context)),
         records::section(context, Kind::Command),
+        records::section(context, Kind::Outcome),
         records::section(context, Kind::Rejection),
         refusals::table(context),
         records::section(context, Kind::Event),

@@ -11,9 +11,10 @@ pub(super) fn section(context: &str, kind: Kind) -> String {
         Kind::Command => ("Commands", "cmd"),
         Kind::Event => ("Events", "evt"),
         Kind::Rejection => ("Rejections", "rej"),
+        Kind::Outcome => ("Outcomes", "out"),
     };
-    // The record of a rejection is the same in every context.
-    let of = |record: &&Definition| record.context == context || kind == Kind::Rejection;
+    // The records of rejections and outcomes are the same in every context.
+    let of = |record: &&Definition| record.context == context || record.context.is_empty();
     let records = DEFINITIONS.iter().filter(|record| record.kind == kind).filter(of);
     let records: String = records.map(record).collect();
     format!("## {title}\n\nTopic `millrace.{topic}.{context}.v1`.\n{records}")

@@ -5,7 +5,7 @@ use millrace_domain::Context;
 use millrace_schemas::{Message as _, WriterSchema};
 use millrace_store::Group;
 
-use super::identity::{Fingerprint, Identity};
+use super::identity::{FIRST_LIFE, Fingerprint, Identity};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::metrics;
@@ -25,6 +25,8 @@ pub(super) struct Arrived<'b, C: Context> {
     pub(super) occurred_at: DateTime<Utc>,
     /// The header `traceparent` of what follows from it.
     pub(super) traceparent: Option<String>,
+    /// 1, and one more for each dead letter of this identity.
+    pub(super) life: i32,
 }
 
 /// Decodes a batch. Records that are not commands of this context fail; later records of a key whose failed record may still be
@@ -66,7 +68,7 @@ fn one<'b, C: Context>(
     let fingerprint = Fingerprint::of((writer.full_name(), body), (command.full_name(), &canonical));
     let occurred_at = envelope::occurred_at(record)?;
     let traceparent = spans::continued(group, record);
-    Ok(Arrived { place, record, identity, fingerprint, command, occurred_at, traceparent })
+    Ok(Arrived { place, record, identity, fingerprint, command, occurred_at, traceparent, life: FIRST_LIFE })
 }
 
 /// A command keeps the order of its key field, whatever its Kafka key: producers may send no key, another key, or use another

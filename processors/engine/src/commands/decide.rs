@@ -7,10 +7,11 @@ use millrace_schemas::{CommandRejected, Kind, Message as _, encode_record};
 
 use super::arrived::Arrived;
 use super::ledger::{Receipt, Status};
+use super::outcomes::{self, Answers};
 use super::streams::Locks;
 use crate::envelope;
 use crate::error::Fault;
-use crate::outbox::{Cause, OutboxRow, SchemaIds, payload};
+use crate::outbox::{Cause, OutboxRow, payload};
 use crate::outcome::Outcome;
 use crate::spans;
 
@@ -28,7 +29,7 @@ pub(super) fn all<C: Context>(
     commands: &[Arrived<'_, C>],
     locks: &mut Locks<C::State>,
     references: &References,
-    ids: &SchemaIds,
+    answers: &Answers<'_>,
     outcomes: &mut [Outcome],
 ) -> Decided {
     let (mut decided, mut stuck) = (Decided::default(), HashSet::new());
@@ -39,7 +40,7 @@ pub(super) fn all<C: Context>(
             *outcome = Outcome::Waits;
             continue;
         }
-        match one(arrived, locks, references, ids) {
+        match one(arrived, locks, references, answers) {
             Ok(answer) => decided.add(arrived, answer),
             Err(fault) => {
                 if !fault.hopeless {
@@ -69,15 +70,15 @@ fn one<C: Context>(
     arrived: &Arrived<'_, C>,
     locks: &mut Locks<C::State>,
     references: &References,
-    ids: &SchemaIds,
+    answers: &Answers<'_>,
 ) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
     check_references::<C>(&arrived.command, references)?;
     let named = C::streams(&arrived.command);
     let outcome =
         on_states::<C, _>(locks, &named, |streams| C::decide(streams, references, &arrived.command));
     match outcome {
-        Ok(events) => completed(arrived, locks, events, ids),
-        Err(rejection) => rejected(arrived, &rejection, ids),
+        Ok(events) => completed(arrived, locks, &events, answers),
+        Err(rejection) => rejected(arrived, &rejection, answers),
     }
 }
 
@@ -113,37 +114,55 @@ fn on_states<C: Context, T>(
 fn completed<C: Context>(
     arrived: &Arrived<'_, C>,
     locks: &mut Locks<C::State>,
-    events: Vec<Emitted<C::Event>>,
-    ids: &SchemaIds,
+    events: &[Emitted<C::Event>],
+    answers: &Answers<'_>,
 ) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
-    let mut rows = Vec::with_capacity(events.len());
+    let mut rows = Vec::with_capacity(events.len() + 1);
     for (ordinal, emitted) in events.iter().enumerate() {
-        if !locks.contains_key(&emitted.stream) {
-            return Err(Fault::new(
-                "stream-not-named",
-                format!("an event for `{}` was not announced", emitted.stream),
-            ));
-        }
-        rows.push(event_row(arrived, ordinal, emitted, ids)?);
+        rows.push(event_row(arrived, ordinal, emitted, answers)?);
     }
-    let mut versions = serde_json::Map::new();
+    let versions = versions_after::<C>(locks, events)?;
+    let receipt = Receipt { versions: as_json(&versions), ..receipt(arrived, Status::Completed) };
+    let outcome = outcomes::decided(arrived, &receipt, &versions, answers)?;
     for (Emitted { stream, event }, row) in events.iter().zip(&mut rows) {
         if let Some(locked) = locks.get_mut(stream) {
             locked.state = C::evolve(locked.state.take(), event);
             locked.version += 1;
             locked.changed = true;
             row.version = Some(locked.version);
-            versions.insert(stream.clone(), locked.version.into());
         }
     }
-    let versions = (!versions.is_empty()).then(|| serde_json::Value::Object(versions).to_string());
-    Ok((Receipt { versions, ..receipt(arrived, Status::Completed) }, rows))
+    rows.extend(outcome);
+    Ok((receipt, rows))
+}
+
+/// The version of each stream after these events.
+fn versions_after<'e, C: Context>(
+    locks: &Locks<C::State>,
+    events: &'e [Emitted<C::Event>],
+) -> Result<Vec<(&'e str, i64)>, Fault> {
+    let mut versions = BTreeMap::new();
+    for Emitted { stream, .. } in events {
+        let Some(locked) = locks.get(stream) else {
+            let message = format!("an event for `{stream}` was not announced");
+            return Err(Fault::new("stream-not-named", message));
+        };
+        *versions.entry(stream.as_str()).or_insert(locked.version) += 1;
+    }
+    Ok(versions.into_iter().collect())
+}
+
+/// Versions by their streams; `None` when there are none.
+fn as_json(versions: &[(&str, i64)]) -> Option<String> {
+    let by_stream = |(stream, version): &(&str, i64)| ((*stream).to_owned(), (*version).into());
+    let versions: serde_json::Map<String, serde_json::Value> = versions.iter().map(by_stream).collect();
+    (!versions.is_empty()).then(|| serde_json::Value::Object(versions).to_string())
 }
 
 fn rejected<C: Context>(
     arrived: &Arrived<'_, C>,
     rejection: &Rejection,
-    ids: &SchemaIds,
+    answers: &Answers<'_>,
 ) -> Result<(Receipt, Vec<OutboxRow>), Fault> {
     let answer = CommandRejected {
         stream: arrived.command.key().to_owned(),
@@ -154,20 +173,22 @@ fn rejected<C: Context>(
         message: rejection.message.clone(),
     };
     let full_name = <CommandRejected as millrace_schemas::AvroRecord>::FULL_NAME;
-    let payload = payload(ids, full_name, encode_record(&answer))?;
+    let payload = payload(answers.ids, full_name, encode_record(&answer))?;
     let row = row(arrived, "rejection", Kind::Rejection, answer.stream, (full_name, payload))?;
     let (code, message) = (Some(rejection.code), Some(rejection.message.clone()));
-    Ok((Receipt { code, message, ..receipt(arrived, Status::Rejected) }, vec![row]))
+    let receipt = Receipt { code, message, ..receipt(arrived, Status::Rejected) };
+    let outcome = outcomes::decided(arrived, &receipt, &[], answers)?;
+    Ok((receipt, std::iter::once(row).chain(outcome).collect()))
 }
 
 fn event_row<C: Context>(
     arrived: &Arrived<'_, C>,
     ordinal: usize,
     emitted: &Emitted<C::Event>,
-    ids: &SchemaIds,
+    answers: &Answers<'_>,
 ) -> Result<OutboxRow, Fault> {
     let full_name = emitted.event.full_name();
-    let payload = payload(ids, full_name, emitted.event.encode())?;
+    let payload = payload(answers.ids, full_name, emitted.event.encode())?;
     let (name, stream) = (ordinal.to_string(), emitted.stream.clone());
     row(arrived, &name, Kind::Event, stream, (full_name, payload))
 }
@@ -204,6 +225,7 @@ fn receipt<C: Context>(arrived: &Arrived<'_, C>, status: Status) -> Receipt {
         code: None,
         message: None,
         versions: None,
+        life: arrived.life,
     }
 }
 
@@ -212,7 +234,7 @@ mod tests {
     use millrace_domain::contexts::catalog::Catalog;
     use millrace_schemas::catalog::{AddProduct, Command, DiscontinueProduct};
 
-    use super::super::identity::{Fingerprint, Identity};
+    use super::super::identity::{FIRST_LIFE, Fingerprint, Identity};
     use super::super::streams::Locked;
     use super::*;
     use crate::record::Record;
@@ -241,6 +263,7 @@ mod tests {
             command,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
             traceparent: None,
+            life: FIRST_LIFE,
         }
     }
 
@@ -254,6 +277,10 @@ mod tests {
     }
 
     fn decide(commands: &[Arrived<'_, Catalog>]) -> Decided {
+        decide_with(commands, false)
+    }
+
+    fn decide_with(commands: &[Arrived<'_, Catalog>], outcomes: bool) -> Decided {
         let mut locks = Locks::from([(
             "p".to_owned(),
             Locked { ctid: String::new(), version: 0, state: None, changed: false },
@@ -263,7 +290,7 @@ mod tests {
             commands,
             &mut locks,
             &References::default(),
-            &ids,
+            &Answers { ids: &ids, outcomes, decided_at: chrono::DateTime::UNIX_EPOCH },
             &mut vec![Outcome::Applied; commands.len()],
         )
     }
@@ -287,6 +314,20 @@ mod tests {
             decided.receipts.iter().map(|r| r.status).collect::<Vec<_>>(),
             [Status::Rejected, Status::Completed]
         );
+    }
+
+    #[test]
+    fn each_command_has_one_outcome_behind_its_events_and_another_one_in_its_next_life() {
+        let record = record();
+        let mut commands = [arrived(&record, "1", add("")), arrived(&record, "2", add("Chai"))];
+        let kinds = |decided: &Decided| decided.outbox.iter().map(|row| row.kind).collect::<Vec<_>>();
+        let first = decide_with(&commands, true);
+        let expected = [Kind::Rejection, Kind::Outcome, Kind::Event, Kind::Outcome];
+        assert_eq!(kinds(&first), expected);
+        commands.iter_mut().for_each(|command| command.life += 1);
+        let next = decide_with(&commands, true);
+        let same = first.outbox.iter().zip(&next.outbox).map(|(first, next)| first.id == next.id);
+        assert_eq!(same.collect::<Vec<_>>(), [true, false, true, false]);
     }
 
     #[test]

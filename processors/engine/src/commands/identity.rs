@@ -17,6 +17,8 @@ const RAW_UUID_BYTES: usize = 16;
 /// More events than any command leads to.
 const EVENTS_MAX: usize = 10_000;
 
+/// The life of a command that was never dead.
+pub(super) const FIRST_LIFE: i32 = 1;
 /// The prefix of the source of a command without identity; its topic follows.
 pub(super) const OF_TOPIC: &str = "kafka:";
 

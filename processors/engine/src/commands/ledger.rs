@@ -8,7 +8,7 @@ use millrace_store::{Group, Place, command};
 use sqlx::PgConnection;
 
 use super::arrived::Arrived;
-use super::identity::{Fingerprint, Identity, unquoted};
+use super::identity::{FIRST_LIFE, Fingerprint, Identity, unquoted};
 use crate::dead_letters::{self, storable};
 use crate::envelope;
 use crate::error::{Fault, WorkError};
@@ -16,6 +16,9 @@ use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
 use crate::outcome::Outcome;
 use crate::record::{Record, places};
+
+/// The outcome of a command that could not be decided.
+pub(super) const DEAD: &str = "dead";
 
 /// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub(super) struct Receipt {
     pub(super) message: Option<String>,
     /// The last version that was written in each stream, as JSON.
     pub(super) versions: Option<String>,
+    pub(super) life: i32,
 }
 
 impl Receipt {
@@ -66,12 +70,13 @@ impl Receipt {
             message: self.message.as_deref(),
             versions: self.versions.as_deref(),
             produced_at: self.produced_at,
+            life: self.life,
         }
     }
 }
 
-/// The places of dead-lettered commands, by identity.
-pub(super) type Died = HashMap<Identity, Place>;
+/// The places of dead-lettered commands and their lives, by identity.
+pub(super) type Died = HashMap<Identity, (Place, i32)>;
 
 /// The commands that were not decided yet, each identity once. The same identity with another body is a fault. A dead-lettered
 /// command counts as not decided, since it may be sent again; when the dead record itself is read again, after a reset of the
@@ -87,11 +92,12 @@ pub(super) async fn fresh<'b, C: Context>(
         arrived.iter().filter(|one| died.contains_key(&one.identity)).map(|one| one.record).collect();
     let ended = dead_letters::ended(connection, group, &suspects).await?;
     let mut fresh = Vec::with_capacity(arrived.len());
-    for command in arrived {
+    for mut command in arrived {
         let outcome = match known.get(&command.identity) {
             None if ended.contains(&command.record.place()) => Outcome::Duplicate,
             None => {
                 known.insert(command.identity.clone(), command.fingerprint.clone());
+                command.life = died.get(&command.identity).map_or(FIRST_LIFE, |(_, life)| life + 1);
                 fresh.push(command);
                 continue;
             }
@@ -123,10 +129,10 @@ async fn known<C: Context>(
     ids.extend(arrived.iter().filter_map(|command| command.record.header(envelope::ID)));
     let rows = timed("command known", command::known(connection, ids.into_iter().collect())).await?;
     let (mut decided, mut died) = (HashMap::new(), Died::new());
-    for (id, source, fingerprint, status, topic, partition, offset) in rows {
+    for (id, source, fingerprint, status, topic, partition, offset, life) in rows {
         let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
-        if status == "dead" {
-            died.insert(identity, Place { topic, partition, offset });
+        if status == DEAD {
+            died.insert(identity, (Place { topic, partition, offset }, life));
         } else if !broken(mechanism::LEDGER) {
             decided.insert(identity, Fingerprint::stored(fingerprint));
         }
@@ -144,7 +150,8 @@ pub(super) async fn settle_letters(
     if died.is_empty() {
         return Ok(());
     }
-    let places: Vec<&Place> = receipts.iter().filter_map(|receipt| died.get(&receipt.identity)).collect();
+    let places = receipts.iter().filter_map(|receipt| Some(&died.get(&receipt.identity)?.0));
+    let places: Vec<&Place> = places.collect();
     dead_letters::settle(connection, group, &places).await
 }
 
@@ -164,14 +171,15 @@ pub(super) async fn insert(
     Err(WorkError::Contended("a command of this batch was decided in another partition".into()))
 }
 
-/// Writes the receipt of a dead-lettered command. It replaces that of an earlier dead letter, and never that of a decision.
+/// Writes the receipt of a dead-lettered command and returns its life. It replaces that of an earlier dead letter, and never that
+/// of a decision: then there is none.
 pub(super) async fn insert_dead(
     connection: &mut PgConnection,
     context: &str,
     identity: &Identity,
     record: &Record,
     fault: &Fault,
-) -> Result<(), WorkError> {
+) -> Result<Option<i32>, WorkError> {
     let dead = command::Dead {
         id: &identity.id,
         source: &identity.source,

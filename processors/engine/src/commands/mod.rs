@@ -10,6 +10,7 @@ mod decide;
 mod identity;
 mod ledger;
 mod long;
+mod outcomes;
 mod own;
 mod refold;
 mod streams;
@@ -37,9 +38,8 @@ use crate::outbox::{self, SchemaIds};
 use crate::record::Record;
 use crate::registry::Registry;
 use crate::role::{Folded, Role};
-
-/// The outcome of a command that could not be decided.
-const DEAD: &str = "dead";
+use ledger::DEAD;
+use outcomes::Answers;
 
 /// Shared by the deciders of all contexts.
 #[derive(Clone)]
@@ -56,6 +56,8 @@ pub struct Shared {
     pub refolders: Arc<Refolders>,
     /// The namespace of the topics.
     pub namespace: Namespace,
+    /// Whether the outcome of each command is written.
+    pub outcomes: bool,
 }
 
 /// Decides the commands of one context.
@@ -78,9 +80,14 @@ impl<C: Context> Commands<C> {
         let writes = |definition: &Definition| match definition.kind {
             Kind::Command => false,
             Kind::Event => definition.context == C::NAME,
-            Kind::Rejection => true,
+            Kind::Rejection | Kind::Outcome => true,
         };
         self.schema_ids.get_or_try_init(|| self.shared.registry.ids(writes)).await
+    }
+
+    async fn answers(&self) -> Result<Answers<'_>, WorkError> {
+        let ids = self.schema_ids().await?;
+        Ok(Answers { ids, outcomes: self.shared.outcomes, decided_at: Utc::now() })
     }
 }
 
@@ -100,14 +107,14 @@ impl<C: Context> Role for Commands<C> {
 
     async fn fold(&self, connection: &mut PgConnection, batch: &[&Record]) -> Result<Folded, WorkError> {
         let received_at = Utc::now();
-        let ids = self.schema_ids().await?;
+        let answers = self.answers().await?;
         let (arrived, mut outcomes) =
             arrived::decode::<C>(&self.shared.registry, &self.shared.group, batch).await?;
         let arrived = own::vouched(connection, &self.shared.namespace, arrived, &mut outcomes).await?;
         let (fresh, died) = ledger::fresh(connection, &self.shared.group, arrived, &mut outcomes).await?;
         let mut streams = streams::lock_and_load::<C>(connection, &self.shared, &fresh).await?;
         let (references, read) = streams::references::<C>(connection, &self.shared, &fresh).await?;
-        let decided = decide::all::<C>(&fresh, &mut streams, &references, ids, &mut outcomes);
+        let decided = decide::all::<C>(&fresh, &mut streams, &references, &answers, &mut outcomes);
         let mut stored = streams::store::<C>(connection, streams).await?;
         stored.extend(read);
         outbox::insert(connection, &self.shared.namespace, &decided.outbox).await?;
@@ -121,7 +128,7 @@ impl<C: Context> Role for Commands<C> {
         })
     }
 
-    /// Writes a receipt for a dead-lettered command, for its producer.
+    /// Writes a receipt and an outcome for a dead-lettered command, for its producer.
     async fn dead_lettered(
         &self,
         connection: &mut PgConnection,
@@ -130,7 +137,11 @@ impl<C: Context> Role for Commands<C> {
     ) -> Result<(), WorkError> {
         metrics::DECISIONS.with_label_values(&[C::NAME, DEAD]).inc();
         let identity = own::identity_of_dead(connection, &self.shared.namespace, C::NAME, record).await?;
-        ledger::insert_dead(connection, C::NAME, &identity, record, fault).await
+        let life = ledger::insert_dead(connection, C::NAME, &identity, record, fault).await?;
+        let Some(life) = life else { return Ok(()) };
+        let died = outcomes::Died { identity: &identity, life, record, fault };
+        let outcome = outcomes::dead::<C>(&died, &self.answers().await?).map_err(WorkError::Faulty)?;
+        outbox::insert(connection, &self.shared.namespace, outcome.as_slice()).await
     }
 
     async fn waited(&self, connection: &mut PgConnection, records: &[&Record]) -> Result<(), WorkError> {

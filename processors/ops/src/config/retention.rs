@@ -29,8 +29,8 @@ pub struct Retention {
     /// a tenth longer than `topics.command_retention`. A receipt whose record is still in Kafka is never removed.
     #[serde_as(as = "Or<Forever>")]
     pub receipts: Option<Duration>,
-    /// How long rows of the outbox that are not events are kept after Debezium has carried them, or `forever`: rejections, and
-    /// decided commands of sagas and effects.
+    /// How long rows of the outbox that are not events are kept after Debezium has carried them, or `forever`: rejections,
+    /// outcomes, and decided commands of sagas and effects.
     #[serde_as(as = "Or<Forever>")]
     pub outbox: Option<Duration>,
     /// How long the steps of an ended saga instance are kept after the last step, or `forever`. Its final standing is kept.

@@ -1,4 +1,4 @@
-//! Events, rejections and commands of the outbox, as the records that Debezium makes of them: to fold views without Kafka, and to
+//! Events, rejections, outcomes and commands of the outbox, as the records that Debezium makes of them: to fold views without Kafka, and to
 //! write missing records to topics again.
 
 pub(crate) mod pace;

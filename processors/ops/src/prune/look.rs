@@ -43,9 +43,7 @@ pub(super) async fn carried(
     before: DateTime<Utc>,
 ) -> Result<(), Failure> {
     let asked = kind == Kind::Outbox
-        && outbox::has_prunable_rejections(&write.pool, before)
-            .await
-            .map_err(|error| write.failure(error))?;
+        && outbox::has_prunable_answers(&write.pool, before).await.map_err(|error| write.failure(error))?;
     if asked { horizon::carried(config, write, PATIENCE).await } else { Ok(()) }
 }
 

@@ -41,7 +41,7 @@ pub struct Options {
     pub downgrade: bool,
     /// Change nothing: each step reports what it would do.
     pub dry_run: bool,
-    /// Enlarge topics of commands, events and rejections that have fewer partitions.
+    /// Enlarge topics of commands, events, rejections and outcomes that have fewer partitions.
     pub partitions: Option<i32>,
 }
 

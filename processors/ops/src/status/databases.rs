@@ -137,7 +137,7 @@ pub(super) async fn unfit(config: &Config, read: &Database) -> Result<Vec<Unfit>
 
 /// The outbox at a point in time.
 pub(super) struct Decided {
-    /// The number of decided events and rejections of each topic.
+    /// The number of events, rejections and outcomes of each topic.
     pub(super) rows: HashMap<String, i64>,
     /// The WAL position after all of them.
     upto: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use millrace_schemas::{AvroRecord as _, CommandOutcome};
 use millrace_store::effect::{self, Made};
 use millrace_store::outbox::Head;
 use millrace_store::saga_step::Taken;
@@ -109,7 +110,11 @@ fn milliseconds(begin: DateTime<Utc>, end: DateTime<Utc>) -> i64 {
 fn record(head: Head) -> Entry {
     Entry {
         at: head.written_at,
-        kind: if head.version.is_some() { Kind::Event } else { Kind::Rejection },
+        kind: match head.version {
+            Some(_) => Kind::Event,
+            None if head.record_type == CommandOutcome::FULL_NAME => Kind::Outcome,
+            None => Kind::Rejection,
+        },
         id: head.id.to_string(),
         what: head.record_type,
         stream: stream(&head.context, &head.stream),

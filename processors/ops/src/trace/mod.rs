@@ -38,6 +38,8 @@ pub enum Kind {
     Event,
     /// The rejection of a command.
     Rejection,
+    /// The outcome of a command.
+    Outcome,
     /// A step of a saga.
     Step,
     /// A call to an external system.

@@ -28,7 +28,7 @@ pub(super) struct Expected {
     prints: Vec<i64>,
     /// Which of them were read.
     seen: Vec<bool>,
-    /// Rejections and commands that were not read yet.
+    /// Rejections, outcomes and commands that were not read yet.
     pub(super) unversioned: HashMap<Uuid, What>,
     /// Records that seem not to be events of the outbox.
     pub(super) unexpected: HashSet<Unexpected>,
@@ -45,7 +45,7 @@ pub(crate) struct Unexpected {
 }
 
 impl Expected {
-    /// These events, rejections and commands, none read yet.
+    /// These events, rejections, outcomes and commands, none read yet.
     pub(super) fn new(
         slice: Slice,
         since: i64,
@@ -93,7 +93,7 @@ impl Expected {
     }
 }
 
-/// A part of all events, rejections and commands, so that memory is bounded.
+/// A part of all events, rejections, outcomes and commands, so that memory is bounded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slice {
     pub(super) number: i64,

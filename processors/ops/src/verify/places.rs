@@ -36,7 +36,7 @@ pub(super) struct Place {
 
 /// The kinds of records that are compared, by context.
 pub(super) fn kinds(config: &Config) -> Vec<(Kind, &'static str)> {
-    let kinds = [Kind::Event, Kind::Rejection, Kind::Command];
+    let kinds = [Kind::Event, Kind::Rejection, Kind::Outcome, Kind::Command];
     layout::contexts(config).into_iter().flat_map(|context| kinds.map(|kind| (kind, context))).collect()
 }
 

@@ -37,7 +37,7 @@ pub struct Report {
 pub struct Compared {
     /// The view, or `topics`.
     pub name: String,
-    /// Events, rejections and commands of the outbox that were searched for, or events that were folded.
+    /// Events, rejections, outcomes and commands of the outbox that were searched for, or events that were folded.
     pub events: u64,
     /// Rows, of a view.
     pub rows: Option<i64>,

@@ -1,8 +1,8 @@
-//! Compares the topics of events, rejections and commands with the outbox.
+//! Compares the topics of events, rejections, outcomes and commands with the outbox.
 //!
-//! Debezium should carry every row at least once. This checks it: each version of each stream, each rejection, and each undecided
-//! command that Millrace has sent must be on its topic, once Debezium has confirmed the outbox's WAL position. An event must be
-//! there with its own id and payload, and nothing else in its place.
+//! Debezium should carry every row at least once. This checks it: each version of each stream, each recent rejection and outcome,
+//! and each undecided command that Millrace has sent must be on its topic, once Debezium has confirmed the outbox's WAL position.
+//! An event must be there with its own id and payload, and nothing else in its place.
 //!
 //! Reading all topics may take hours. No transaction is open meanwhile, so that VACUUM is not blocked.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
 use millrace_store::outbox::{self, Span};
 use millrace_store::{verified, write_side};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -33,17 +34,17 @@ use crate::outbox::pace::Pace;
 use crate::postgres::Database;
 use crate::replay::session;
 
-/// Events, rejections and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
+/// Events, rejections, outcomes and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
 /// several passes are made.
 const REMEMBERED_MAX: i64 = 8_000_000;
 /// A partition without a record for this long has none.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Streams with missing events, and missing rejections and commands, that are listed, at most.
+/// Streams with missing events, and missing rejections, outcomes and commands, that are listed, at most.
 const FOUND_MAX: usize = 1_000;
 
 /// The result of a comparison of the topics.
 pub(super) struct Topics {
-    /// The number of events, rejections and commands of the outbox that were searched for.
+    /// The number of events, rejections, outcomes and commands of the outbox that were searched for.
     pub(super) events: i64,
     pub(super) lack: Lack,
     /// Whether these were all.
@@ -104,7 +105,7 @@ pub(super) struct Missing {
 pub(super) enum Lost {
     /// Versions of a stream.
     Events(Vec<Span>),
-    /// Context, stream and id of a rejection or a command.
+    /// Context, stream and id of a rejection, an outcome or a command.
     Unversioned(String, String, Uuid),
 }
 
@@ -180,10 +181,12 @@ async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failur
     Ok(same.then_some(mark))
 }
 
-/// The number of events, rejections and commands to search for.
+/// The number of events, rejections, outcomes and commands to search for.
 async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i64> {
     let (commands, _) = outbox::undecided(&write.pool, since).await?;
+    let outcomes = outbox::count_recent_outcomes(&write.pool, since).await?;
     Ok(commands
+        + outcomes
         + match since {
             Some(since) => outbox::events_since(&write.pool, since).await?,
             None => write_side::events_and_rejections(&write.pool).await?,
@@ -198,21 +201,31 @@ async fn expect(write: &Database, slice: Slice, since: Option<DateTime<Utc>>) ->
     let prints = outbox::prints_of_slice(&mut connection, (slice.number, slice.of), since);
     let prints = prints.try_collect().await?;
     let mut unversioned = HashMap::new();
-    let mut rejections = outbox::recent_rejections(&mut connection, since);
-    while let Some((_, _, id)) = rejections.try_next().await? {
-        if slice.takes_unversioned(id) {
-            unversioned.insert(id, What::Rejection);
+    for what in UNVERSIONED {
+        let mut rows = of(what, &mut connection, since);
+        while let Some((_, _, id)) = rows.try_next().await? {
+            if slice.takes_unversioned(id) {
+                unversioned.insert(id, what);
+            }
         }
     }
-    drop(rejections);
-    let mut commands = outbox::undecided_commands(&mut connection, since);
-    while let Some((_, _, id)) = commands.try_next().await? {
-        if slice.takes_unversioned(id) {
-            unversioned.insert(id, What::Command);
-        }
-    }
-    drop(commands);
     Ok(Expected::new(slice, now, prints, unversioned))
+}
+
+/// What the topics have beside events.
+const UNVERSIONED: [What; 3] = [What::Rejection, What::Outcome, What::Command];
+
+/// The rows of one of these kinds that must be on their topics.
+fn of(
+    what: What,
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<outbox::Unversioned>> {
+    match what {
+        What::Rejection => outbox::recent_rejections(connection, since),
+        What::Outcome => outbox::recent_outcomes(connection, since),
+        _ => outbox::undecided_commands(connection, since),
+    }
 }
 
 /// One pass over the topics.
@@ -302,17 +315,14 @@ async fn lacking(write: &Database, expected: &Expected, since: Option<DateTime<U
     Ok(lack)
 }
 
-/// Rejections and commands that were not read.
+/// Rejections, outcomes and commands that were not read.
 async fn missing_unversioned(
     connection: &mut PgConnection,
     (expected, since): (&Expected, Option<DateTime<Utc>>),
     lack: &mut Lack,
 ) -> sqlx::Result<()> {
-    for what in [What::Rejection, What::Command] {
-        let mut rows = match what {
-            What::Rejection => outbox::recent_rejections(connection, since),
-            _ => outbox::undecided_commands(connection, since),
-        };
+    for what in UNVERSIONED {
+        let mut rows = of(what, connection, since);
         while let Some((context, stream, id)) = rows.try_next().await? {
             if expected.unversioned.contains_key(&id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));

@@ -10,6 +10,8 @@ pub enum What {
     Event,
     /// A rejection of the outbox is not on its topic.
     Rejection,
+    /// The outcome of a command is not on its topic.
+    Outcome,
     /// A command that Millrace has sent is not on its topic, nor decided.
     Command,
     /// The events of the outbox fold to another row.
@@ -26,9 +28,10 @@ pub enum What {
 
 impl What {
     /// The kinds, in the order of the checks.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Event,
         Self::Rejection,
+        Self::Outcome,
         Self::Command,
         Self::Row,
         Self::Fold,
@@ -42,6 +45,7 @@ impl What {
         match self {
             What::Event => "event",
             What::Rejection => "rejection",
+            What::Outcome => "outcome",
             What::Command => "command",
             What::Row => "row",
             What::Fold => "fold",

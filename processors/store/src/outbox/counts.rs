@@ -123,7 +123,7 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar(COUNT).fetch_one(connection).await
 }
 
-/// The number of events and rejections of each topic: all, or those written since the first of two times and before the second.
+/// The number of events, rejections and outcomes of each topic: all, or those written since the first of two times and before the second.
 ///
 /// # Errors
 /// The database's.

@@ -19,7 +19,8 @@ macro_rules! select {
 
 statements! {
     CAUSED_BY = select!("FROM unnest($1::text[]) AS cause(cause)
-         CROSS JOIN LATERAL (SELECT * FROM outbox WHERE causation_id = cause LIMIT $2) AS caused LIMIT $2");
+         CROSS JOIN LATERAL (SELECT * FROM outbox WHERE causation_id = cause
+             AND NOT (version IS NULL AND starts_with(topic, current_schema() || '.out.')) LIMIT $2) AS caused LIMIT $2");
     HEADS_OF_STREAM = select!("FROM outbox WHERE aggregatetype = $1 AND aggregateid = $2 AND version IS NOT NULL
          ORDER BY version DESC LIMIT $3");
     HEAD = select!("FROM outbox WHERE id = $1 LIMIT 1");
@@ -53,7 +54,7 @@ fn head((id, context, stream, record_type, topic, version, causation_id, written
     Head { id, context, stream, record_type, topic, version, causation_id, written_at }
 }
 
-/// The rows that were caused by commands, events or timers with these ids, at most `most`, in no order.
+/// The rows that were caused by commands, events or timers with these ids, without outcomes, at most `most`, in no order.
 ///
 /// # Errors
 /// Database errors, as of every function here.

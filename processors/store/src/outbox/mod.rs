@@ -1,4 +1,4 @@
-//! The table `outbox`: events, rejections and commands to be carried to Kafka; also the event store. And the tables
+//! The table `outbox`: events, rejections, outcomes and commands to be carried to Kafka; also the event store. And the tables
 //! `outbox_skipped`, the rows that the connector could not carry, and `outbox_pruned`, the number of rows that retention has
 //! removed.
 
@@ -40,9 +40,12 @@ pub use counts::{
 pub(crate) use heads::STATEMENTS as STATEMENTS_OF_HEADS;
 pub use heads::{Head, caused_by, head_of, heads_of_stream};
 pub(crate) use prints::STATEMENTS as STATEMENTS_OF_PRINTS;
-pub use prints::{Unversioned, prints, prints_at, prints_of_slice, recent_rejections, undecided_commands};
+pub use prints::{
+    Unversioned, count_recent_outcomes, prints, prints_at, prints_of_slice, recent_outcomes,
+    recent_rejections, undecided_commands,
+};
 pub(crate) use prune::STATEMENTS as STATEMENTS_OF_PRUNE;
-pub use prune::{has_prunable_rejections, prunable, prune};
+pub use prune::{has_prunable_answers, prunable, prune};
 pub(crate) use rows::STATEMENTS as STATEMENTS_OF_ROWS;
 pub use rows::{Event, Row, after, events, last_versions, new, of_stream, one, unversioned};
 pub use span::Span;
@@ -51,11 +54,11 @@ statements! {
     INSERT = "INSERT INTO outbox (aggregatetype, topic, id, aggregateid, type, payload, version,
                              traceparent, correlation_id, causation_id, command_id, occurred_at)
          SELECT r.context, r.topic, r.id, r.stream, r.type, r.payload, r.version,
-                r.traceparent, r.correlation_id, r.cause, r.cause, coalesce(r.occurred_at, now())
+                r.traceparent, r.correlation_id, r.cause, r.command, coalesce(r.occurred_at, now())
          FROM UNNEST($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bigint[], $8::text[],
-                     $9::text[], $10::text[], $11::timestamptz[])
+                     $9::text[], $10::text[], $11::text[], $12::timestamptz[])
               WITH ORDINALITY AS r(context, topic, id, stream, type, payload, version, traceparent, correlation_id,
-                                   cause, occurred_at, place)
+                                   cause, command, occurred_at, place)
          ORDER BY r.place";
     SENT = "SELECT id, sha256(payload) FROM outbox WHERE id = ANY($1) AND version IS NULL AND topic = $2";
     PAYLOADS = "SELECT aggregateid, payload FROM outbox
@@ -92,6 +95,8 @@ pub struct New<'r> {
     pub version: Option<i64>,
     /// The id of the command, event or timer that led to it.
     pub cause: &'r str,
+    /// The id of the command that it is an event or the rejection of; empty for an outcome.
+    pub command: &'r str,
     /// The conversation that it belongs to.
     pub correlation_id: Option<&'r str>,
     /// The trace that it belongs to.
@@ -110,7 +115,7 @@ pub async fn insert(connection: &mut PgConnection, rows: &[New<'_>]) -> sqlx::Re
     }
     bind_columns!(sqlx::query(INSERT), rows, row =>
         row.context, row.topic.as_str(), row.id, row.stream, row.record_type, row.payload, row.version,
-        row.traceparent, row.correlation_id, row.cause, row.occurred_at
+        row.traceparent, row.correlation_id, row.cause, row.command, row.occurred_at
     )
     .execute(connection)
     .await

@@ -1,8 +1,8 @@
-//! A number that identifies each event, and which rejections and commands there are: what the auditor compares with the topics.
+//! A number that identifies each event, and which rejections, outcomes and commands there are: what the auditor compares with the topics.
 
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::columns::bind_columns;
@@ -40,6 +40,15 @@ statements! {
     JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
                     AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
     WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
+    /// As rejections; found by when they were written, since a command has an outcome for each of its lives.
+    RECENT_OUTCOMES = "
+    SELECT aggregatetype, aggregateid, id FROM outbox
+    WHERE written_at > greatest(now() - interval '1 day', $1) AND version IS NULL
+      AND starts_with(topic, current_schema() || '.out.')";
+    COUNT_RECENT_OUTCOMES = "
+    SELECT count(*) FROM outbox
+    WHERE written_at > greatest(now() - interval '1 day', $1) AND version IS NULL
+      AND starts_with(topic, current_schema() || '.out.')";
     /// Commands that sagas and effects have sent and that have no receipt.
     UNDECIDED_COMMANDS = "
     SELECT aggregatetype, aggregateid, id FROM outbox
@@ -80,7 +89,7 @@ pub async fn prints_at(
     .await
 }
 
-/// Context, stream and id of a rejection or a command.
+/// Context, stream and id of a rejection, an outcome or a command.
 pub type Unversioned = (String, String, Uuid);
 
 /// The rejections of the last day, or only those written since a time.
@@ -89,6 +98,25 @@ pub fn recent_rejections(
     since: Option<DateTime<Utc>>,
 ) -> BoxStream<'_, sqlx::Result<Unversioned>> {
     sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
+}
+
+/// The outcomes of the last day, or only those written since a time.
+pub fn recent_outcomes(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+) -> BoxStream<'_, sqlx::Result<Unversioned>> {
+    sqlx::query_as(RECENT_OUTCOMES).bind(since).fetch(connection)
+}
+
+/// The number of those.
+///
+/// # Errors
+/// The database's.
+pub async fn count_recent_outcomes(
+    executor: impl PgExecutor<'_>,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar(COUNT_RECENT_OUTCOMES).bind(since).fetch_one(executor).await
 }
 
 /// The commands that were sent since a time and are not decided.

@@ -1,4 +1,4 @@
-//! What retention removes: commands and rejections, never events.
+//! What retention removes: commands, rejections and outcomes, never events.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -9,8 +9,8 @@ use crate::statements::statements;
 use crate::timestamp::Nearest;
 
 /// Rows that are not events, are older than their retention and no longer needed: commands that are decided or whose dead letter
-/// is discarded, and rejections of commands that were decided longer ago. `occurred_at` is not used, since it is that of the
-/// producer's command. Each condition is a scalar subquery per row, which uses an index: for `EXISTS` the planner would hash the
+/// is discarded, rejections of commands that were decided longer ago, and outcomes, which have the time of the decision and no
+/// `command_id`. Of the others `occurred_at` alone does not tell, since it is that of the producer's command. Each condition is a scalar subquery per row, which uses an index: for `EXISTS` the planner would hash the
 /// whole ledger for each batch.
 /// Of the table alone: archived events may be in one that inherits from it, and a `ctid` names a row of one table.
 macro_rules! prunable {
@@ -29,7 +29,7 @@ macro_rules! prunable {
 
 statements! {
     PRUNABLE = concat!("SELECT count(*), min(o.occurred_at) ", prunable!());
-    HAS_PRUNABLE_REJECTIONS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
+    HAS_PRUNABLE_ANSWERS = concat!("SELECT EXISTS (SELECT ", prunable!(), "
              AND NOT starts_with(o.topic, current_schema() || '.cmd.'))");
     PRUNE = concat!("DELETE FROM ONLY outbox WHERE ctid = ANY (ARRAY(
              SELECT o.ctid ", prunable!(), " AND o.occurred_at >= coalesce($2::timestamptz, '-infinity')
@@ -49,20 +49,20 @@ pub async fn prunable(executor: impl PgExecutor<'_>, before: DateTime<Utc>) -> s
     sqlx::query_as(PRUNABLE).bind(before).fetch_one(executor).await.map(Aged::of)
 }
 
-/// Whether rejections are among them: only Debezium's position shows whether those are in Kafka, while a decided command has been
-/// read from there.
+/// Whether rejections or outcomes are among them: only Debezium's position shows whether those are in Kafka, while a decided
+/// command has been read from there.
 ///
 /// # Errors
 /// The database's.
-pub async fn has_prunable_rejections(
+pub async fn has_prunable_answers(
     executor: impl PgExecutor<'_>,
     before: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
-    sqlx::query_scalar(HAS_PRUNABLE_REJECTIONS).bind(before).fetch_one(executor).await
+    sqlx::query_scalar(HAS_PRUNABLE_ANSWERS).bind(before).fetch_one(executor).await
 }
 
-/// Removes a batch of them, the oldest first; returns how many, and the time that it has reached. If rejections are among them,
-/// Debezium must have confirmed everything that was committed before [`before`](Batch::before).
+/// Removes a batch of them, the oldest first; returns how many, and the time that it has reached. If rejections or outcomes are
+/// among them, Debezium must have confirmed everything that was committed before [`before`](Batch::before).
 ///
 /// # Errors
 /// The database's.
