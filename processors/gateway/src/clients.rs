@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use millrace_ops::config::{self, Gateway, Subject};
 use millrace_ops::pace::Pace;
+use tokio::sync::Semaphore;
 
 use crate::token::Token;
 
@@ -20,6 +21,8 @@ pub(crate) struct Client {
     queries: Vec<Subject>,
     tokens: Vec<Token>,
     pace: Pace,
+    /// The batch that it may send at a time.
+    pub(crate) batch: Semaphore,
 }
 
 /// All of them.
@@ -33,6 +36,7 @@ impl Clients {
             queries: client.queries.clone(),
             tokens: client.tokens().map(Token::of).collect(),
             pace: Pace::new(gateway.requests_per_second),
+            batch: Semaphore::new(1),
         };
         Self(gateway.clients.iter().map(client).map(Arc::new).collect())
     }

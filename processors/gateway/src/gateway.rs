@@ -21,7 +21,9 @@ use crate::queries::Queries;
 use crate::receipts::Asking;
 
 /// When a client may try again that was too fast or came when all places were taken, in seconds.
-const RETRY_AFTER: u16 = 1;
+pub(crate) const RETRY_AFTER: u16 = 1;
+/// Batches under way, at most: each has its body and its answer in memory.
+const BATCHES_MAX: usize = 4;
 
 /// The role's clients, connections and limits.
 pub(crate) struct Gateway {
@@ -36,6 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) stop: CancellationToken,
     clients: Clients,
     room: Semaphore,
+    /// Places of batches.
+    pub(crate) batches: Semaphore,
 }
 
 impl Gateway {
@@ -54,6 +58,7 @@ impl Gateway {
             stop,
             clients: Clients::new(&config.gateway),
             room: Semaphore::new(config.gateway.requests_max),
+            batches: Semaphore::new(BATCHES_MAX),
             config: config.clone(),
         }))
     }

@@ -28,7 +28,7 @@ impl Kind {
     pub(crate) const REJECTED: Self = Self(409, "rejected", "The command was rejected");
     pub(crate) const VERSION: Self = Self(412, "version-not-reached", "The read side is behind this version");
     pub(crate) const TOO_LARGE: Self = Self(413, "body-too-large", "The body is too large");
-    pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body must be application/json");
+    pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body is of another media type");
     pub(crate) const FIELDS: Self = Self(422, "fields-invalid", "Fields do not fit the command's schema");
     pub(crate) const KEY_REUSED: Self =
         Self(422, "idempotency-key-reused", "The idempotency key belongs to another command");
@@ -112,16 +112,29 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (code, urn, Kind(status, _, title)) = (self.status(), self.kind.urn(), self.kind);
+impl Problem {
+    /// The same without a member.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.more.retain(|(known, _)| *known != name);
+        self
+    }
+
+    /// Its members.
+    pub(crate) fn body(&self) -> Value {
+        let Kind(status, _, title) = self.kind;
         let mut body = json!({
-            "type": urn, "title": title, "status": status, "detail": self.detail,
+            "type": self.kind.urn(), "title": title, "status": status, "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
-            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            members.extend(self.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         }
-        let mut response = (code, body.to_string()).into_response();
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.body().to_string()).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.headers);
         response

@@ -1,5 +1,6 @@
 //! Commands and receipts over HTTP. The gateway is a process of its own that can reach neither database.
 
+mod batches;
 mod processes;
 mod queries;
 mod traced;
@@ -109,6 +110,7 @@ async fn a_command_over_http_is_decided_once_and_its_sender_learns_what_became_o
     every_wrong_field_is_named(&gateway).await;
     each_client_has_its_own(&gateway).await;
     what_is_too_large_is_refused(&gateway).await;
+    batches::many_commands_come_in_one_request(&gateway, &instance).await;
     no_token_is_told(&gateway).await;
     requests_are_counted(&gateway).await;
     gateway.process.stops().await;
@@ -210,6 +212,7 @@ async fn without_kafka_or_receipts_the_gateway_says_when_to_come_again() {
     let mut gateway = Gateway::start(&instance, &[("KAFKA_BROKERS", NOWHERE)]).await;
     let refused = sent(gateway.command(SHOP, "1", "RegisterCustomer", &registration(1))).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    batches::a_batch_of_which_nothing_is_taken_may_come_again(&gateway).await;
     let unknown = sent(gateway.request(Method::GET, "receipts/1", SHOP)).await;
     assert_eq!((unknown.status().as_u16(), &unknown.headers()["retry-after"]), (503, &"5".parse().unwrap()));
     gateway.process.stops().await;

@@ -7,7 +7,9 @@ use millrace_schemas::Definition;
 use serde_json::{Value as Json, json};
 
 use super::{avro, parameter, responses};
+use crate::headers::NDJSON;
 use crate::problem::Kind;
+use crate::routes::batch::{LINES_MAX, PATH};
 
 const UNSENT: &[Kind] = &[
     Kind::BODY,
@@ -22,6 +24,8 @@ const UNSENT: &[Kind] = &[
     Kind::KAFKA,
     Kind::FORBIDDEN,
 ];
+const UNSENT_BATCH: &[Kind] =
+    &[Kind::BODY, Kind::KEY, Kind::SLOW, Kind::TOO_LARGE, Kind::MEDIA_TYPE, Kind::KAFKA];
 const NO_RECEIPT: &[Kind] = &[Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS];
 
 /// A path for each command of the instance, and those of receipts.
@@ -29,7 +33,57 @@ pub(super) fn paths(config: &Config) -> impl Iterator<Item = (String, Json)> {
     let commands = contract::commands(config).map(|definition| {
         (format!("/v1/commands/{}", definition.name), json!({"post": command(definition)}))
     });
-    commands.chain(receipts())
+    commands.chain([(PATH.to_owned(), json!({"post": batch()}))]).chain(receipts())
+}
+
+/// Lines of JSON, which have schemas of their own.
+fn batch() -> Json {
+    let text = |meaning: &str| json!({"type": "string", "description": meaning});
+    let lines = |schema: Json| json!({NDJSON: {"schema": {"type": "string"}, "x-line": schema}});
+    let line = json!({
+        "type": "object", "required": ["type", "data"], "additionalProperties": false,
+        "properties": {
+            "type": text("The short or full name of the command."), "id": text("Its id; else the batch has an Idempotency-Key."),
+            "data": {"type": "object", "description": "Its fields."}, "source": text("The client's name."),
+            "time": {"type": "string", "format": "date-time"}, "traceparent": text("A W3C trace context."),
+            "correlationid": text("The id of the conversation."),
+            "specversion": text("`1.0`."), "datacontenttype": text("`application/json`."),
+        },
+    });
+    let outcome = json!({
+        "type": "object", "required": ["line", "status"],
+        "properties": {
+            "line": {"type": "integer"}, "id": {"type": "string"}, "status": {"type": "integer"},
+            "location": text("The path of its receipt."), "receipt": {"$ref": "#/components/schemas/Receipt"},
+            "problem": {"$ref": "#/components/schemas/Problem"},
+        },
+    });
+    let (key, prefer) = (key(false), prefer());
+    json!({
+        "operationId": "batch", "tags": ["receipts"],
+        "summary": format!("Sends a command of each line, {LINES_MAX} at most, and answers each line."),
+        "parameters": [key, prefer],
+        "requestBody": {"required": true, "content": lines(line)},
+        "responses": responses(
+            [("200", json!({"description": "An outcome for each line, in their order.", "content": lines(outcome)}))],
+            UNSENT_BATCH,
+        ),
+    })
+}
+
+fn key(required: bool) -> Json {
+    let schema = json!({"type": "string", "pattern": "^[!-~]+$", "maxLength": 512});
+    parameter(
+        "header",
+        "Idempotency-Key",
+        required,
+        (schema, "The command's id: sent again it has one effect."),
+    )
+}
+
+fn prefer() -> Json {
+    let schema = json!({"type": "string", "pattern": "^wait=[1-9][0-9]{0,3}$"});
+    parameter("header", "Prefer", false, (schema, "How many seconds to wait for the outcome: `wait=5`."))
 }
 
 fn command(definition: &Definition) -> Json {
@@ -48,10 +102,7 @@ fn command(definition: &Definition) -> Json {
         "operationId": definition.name,
         "summary": schema.get("description"),
         "tags": [definition.context],
-        "parameters": [
-            parameter("header", "Idempotency-Key", true, (json!({"type": "string", "pattern": "^[!-~]+$", "maxLength": 512}), "The command's id: sent again it has one effect.")),
-            parameter("header", "Prefer", false, (json!({"type": "string", "pattern": "^wait=[1-9][0-9]{0,3}$"}), "How many seconds to wait for the outcome: `wait=5`.")),
-        ],
+        "parameters": [key(true), prefer()],
         "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
         "responses": responses([("200", shown("It is completed.")), ("202", shown("Kafka has it."))], UNSENT),
         "x-refusals": refusals,

@@ -7,11 +7,11 @@ use millrace_ops::failure::Failure;
 use millrace_ops::http;
 use millrace_ops::receipts::Receipt;
 use millrace_ops::send::Acknowledged;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, Wait};
+use super::{Asked, Outcome, Wait, WaitForAll};
 
 /// How long a receipt may take: a command that is not decided is looked for in Kafka.
 const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
@@ -68,13 +68,28 @@ impl Asking {
         self.ask(&["outcomes", source, id], Some(wait), within + ANSWER_WITHIN).await
     }
 
+    /// The outcomes of commands in their order; `None` for those that have none within this time.
+    pub(crate) async fn outcomes(
+        &self,
+        commands: Vec<Asked>,
+        within: Duration,
+    ) -> Result<Vec<Option<Outcome>>, Unanswered> {
+        let wait_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let request = self.client.post(self.url_of(&["outcomes"], None)).timeout(within + ANSWER_WITHIN);
+        let found = self.answered(request.json(&WaitForAll { commands, wait_ms })).await?;
+        Ok(found.unwrap_or_default())
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         path: &[&str],
         wait: Option<Wait>,
         within: Duration,
     ) -> Result<Option<T>, Unanswered> {
-        let request = self.client.get(self.url_of(path, wait)).timeout(within);
+        self.answered(self.client.get(self.url_of(path, wait)).timeout(within)).await
+    }
+
+    async fn answered<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Option<T>, Unanswered> {
         let answer = request.bearer_auth(self.token.expose_secret()).send().await;
         let answer = answer.map_err(|error| Unanswered::Unreachable(error.without_url()))?;
         match answer.status() {

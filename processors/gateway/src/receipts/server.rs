@@ -3,28 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_engine::supervision::{Restarts, caught, restarted};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::receipts::{Receipts, Recorded};
+use millrace_ops::receipts::Receipts;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::outcomes::Outcomes;
-use super::{Outcome, Wait};
+use super::{Asked, Outcome, Wait, WaitForAll};
 use crate::connections::{Limits, accept, listen};
 use crate::token::Token;
 
 /// Concurrent searches for receipts: each may read Kafka for commands that are not decided.
 const SEARCHES_MAX: usize = 4;
+/// Bytes of a question for several outcomes, at most: ids of a full batch.
+const ASKED_BYTES_MAX: usize = 16 << 20;
 /// Longer waits are cut.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 const LIMITS: Limits = Limits {
@@ -75,6 +77,7 @@ fn router(answering: &Arc<Answering>) -> Router {
     Router::new()
         .route("/receipts/{source}/{id}", get(receipt))
         .route("/outcomes/{source}/{id}", get(outcome))
+        .route("/outcomes", post(outcomes).layer(DefaultBodyLimit::max(ASKED_BYTES_MAX)))
         .route_layer(from_fn_with_state(answering.clone(), authenticate))
         .with_state(answering.clone())
 }
@@ -117,9 +120,20 @@ async fn outcome(
 ) -> Response {
     let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
     match answering.outcomes.of(identity, (partition, offset), within).await {
-        Some(Recorded { receipt, fingerprint }) => {
-            Json(Outcome { receipt, fingerprint: hex::encode(fingerprint) }).into_response()
-        }
+        Some(recorded) => Json(Outcome::from(recorded)).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
+}
+
+/// The outcomes of records in their order, `null` for those that have none in time.
+async fn outcomes(
+    State(answering): State<Arc<Answering>>,
+    Json(WaitForAll { commands, wait_ms }): Json<WaitForAll>,
+) -> Json<Vec<Option<Outcome>>> {
+    let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
+    let asked = commands
+        .into_iter()
+        .map(|Asked { source, id, partition, offset }| ((source, id), (partition, offset)));
+    let found = answering.outcomes.of_all(asked.collect(), within).await;
+    Json(found.into_iter().map(|recorded| recorded.map(Outcome::from)).collect())
 }

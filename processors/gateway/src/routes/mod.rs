@@ -1,8 +1,11 @@
 //! The routes.
 
+pub(crate) mod batch;
 mod commands;
+mod line;
 mod queries;
 mod receipts;
+mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +19,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use bytesize::ByteSize;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -30,8 +34,11 @@ const PREFLIGHT_KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// Every route, behind the limits that every request passes.
 pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
-    let body_max = usize::try_from(gateway.config.gateway.body_max.as_u64()).unwrap_or(usize::MAX);
+    let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    let (body_max, batch_max) =
+        (bytes(gateway.config.gateway.body_max), bytes(gateway.config.gateway.batch_max));
     Router::new()
+        .route(batch::PATH, post(batch::send).layer(DefaultBodyLimit::max(batch_max)))
         .route("/v1/commands/{type}", post(commands::send))
         .route("/v1/receipts/{id}", get(receipts::own))
         .route("/v1/receipts/{source}/{id}", get(receipts::of_source))

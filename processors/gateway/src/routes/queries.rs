@@ -15,7 +15,7 @@ use millrace_ops::config::Subject;
 use super::commands::body;
 use crate::clients::Client;
 use crate::gateway::Gateway;
-use crate::headers::{expect_json, wait};
+use crate::headers::{JSON, expect, wait};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::queries::route::{Route, Shape, Source};
 use crate::queries::table::{PREVIEW, ROUTES};
@@ -132,7 +132,7 @@ async fn preview(
     if !queries.has_view("customers") {
         return Err(Problem::new(Kind::UNKNOWN_PATH, "this instance has not the views of this query"));
     }
-    expect_json(request.headers())?;
+    expect(JSON, request.headers())?;
     if request.headers().contains_key(MIN_VERSION) {
         let message = "is for queries that name what they ask for".to_owned();
         return Err(refused(vec![FieldError { path: "Min-Version".to_owned(), message }]));
