@@ -33,6 +33,8 @@ impl Kind {
     pub(crate) const KEY_REUSED: Self =
         Self(422, "idempotency-key-reused", "The idempotency key belongs to another command");
     pub(crate) const DEAD: Self = Self(422, "dead", "The command could not be decided");
+    pub(crate) const REFERENCE: Self =
+        Self(422, "reference-not-found", "The command refers to what does not exist yet");
     pub(crate) const RULES: Self = Self(422, "rules-invalid", "Rules of a segment cannot be read");
     pub(crate) const RATE: Self = Self(429, "rate-exceeded", "The client sends too many requests");
     pub(crate) const PANIC: Self = Self(500, "internal", "An error of this process");

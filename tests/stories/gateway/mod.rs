@@ -1,6 +1,7 @@
 //! Commands and receipts over HTTP. The gateway is a process of its own that can reach neither database.
 
 mod batches;
+mod dry_runs;
 mod processes;
 mod queries;
 mod traced;
@@ -110,6 +111,7 @@ async fn a_command_over_http_is_decided_once_and_its_sender_learns_what_became_o
     every_wrong_field_is_named(&gateway).await;
     each_client_has_its_own(&gateway).await;
     what_is_too_large_is_refused(&gateway).await;
+    dry_runs::what_would_become_of_a_command_is_told_without_effect(&gateway, &instance).await;
     batches::many_commands_come_in_one_request(&gateway, &instance).await;
     no_token_is_told(&gateway).await;
     requests_are_counted(&gateway).await;

@@ -5,7 +5,7 @@ use millrace_tests::{Instance, eventually, stack};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::{Gateway, NOWHERE, SHOP, WEB, answer, sent};
+use super::{Gateway, NOWHERE, SHOP, WEB, answer, dry_runs, sent};
 use crate::{beside_others, instance_with};
 
 const CONTEXTS: &str = r#"["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "orders"]"#;
@@ -64,6 +64,7 @@ async fn what_the_views_show_is_asked_for_over_http() {
     a_statement_has_the_entries_of_a_half_open_range(&gateway).await;
     customers_and_products_are_searched(&gateway).await;
     rules_are_previewed_and_wrong_ones_named_by_place(&gateway).await;
+    dry_runs::a_missing_reference_is_told_at_once(&gateway).await;
     everything_wrong_with_a_request_is_named_at_once(&gateway).await;
     every_query_of_the_document_is_answered(&gateway).await;
     nobody_queries_what_the_registration_does_not_name(&gateway).await;

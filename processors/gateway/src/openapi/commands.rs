@@ -20,6 +20,9 @@ const UNSENT: &[Kind] = &[
     Kind::MEDIA_TYPE,
     Kind::FIELDS,
     Kind::KEY_REUSED,
+    Kind::PARAMETERS,
+    Kind::REFERENCE,
+    Kind::RECEIPTS,
     Kind::DEAD,
     Kind::KAFKA,
     Kind::FORBIDDEN,
@@ -58,11 +61,10 @@ fn batch() -> Json {
             "problem": {"$ref": "#/components/schemas/Problem"},
         },
     });
-    let (key, prefer) = (key(false), prefer());
     json!({
         "operationId": "batch", "tags": ["receipts"],
         "summary": format!("Sends a command of each line, {LINES_MAX} at most, and answers each line."),
-        "parameters": [key, prefer],
+        "parameters": [key(), prefer()],
         "requestBody": {"required": true, "content": lines(line)},
         "responses": responses(
             [("200", json!({"description": "An outcome for each line, in their order.", "content": lines(outcome)}))],
@@ -71,14 +73,30 @@ fn batch() -> Json {
     })
 }
 
-fn key(required: bool) -> Json {
+/// A dry run needs none, and neither do lines with ids; else it is required.
+fn key() -> Json {
     let schema = json!({"type": "string", "pattern": "^[!-~]+$", "maxLength": 512});
-    parameter(
-        "header",
-        "Idempotency-Key",
-        required,
-        (schema, "The command's id: sent again it has one effect."),
-    )
+    let meaning = "The command's id: sent again it has one effect. Required, but for a dry run and for lines that have ids.";
+    parameter("header", "Idempotency-Key", false, (schema, meaning))
+}
+
+fn dry_run() -> Json {
+    let meaning = "Tell what would become of the command, without effect.";
+    parameter("query", "dry_run", false, (json!({"type": "boolean"}), meaning))
+}
+
+/// The events that a dry run finds.
+fn events() -> Json {
+    let event = json!({
+        "type": "object", "required": ["type", "stream", "version", "data"],
+        "properties": {
+            "type": {"type": "string"}, "stream": {"type": "string"}, "version": {"type": "integer"}, "data": {"type": "object"},
+        },
+    });
+    json!({
+        "type": "object", "required": ["type", "dry_run", "events"],
+        "properties": {"type": {"type": "string"}, "dry_run": {"const": true}, "events": {"type": "array", "items": event}},
+    })
 }
 
 fn prefer() -> Json {
@@ -94,6 +112,13 @@ fn command(definition: &Definition) -> Json {
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Receipt"}}},
         })
     };
+    let completed = || {
+        let either = json!({"anyOf": [{"$ref": "#/components/schemas/Receipt"}, events()]});
+        json!({
+            "description": "It is completed, or what a dry run finds.",
+            "content": {"application/json": {"schema": either}},
+        })
+    };
     let refusals: Vec<Json> = registry::refusals(definition.context)
         .iter()
         .map(|refusal| json!({"code": refusal.code, "when": refusal.when}))
@@ -102,9 +127,9 @@ fn command(definition: &Definition) -> Json {
         "operationId": definition.name,
         "summary": schema.get("description"),
         "tags": [definition.context],
-        "parameters": [key(true), prefer()],
+        "parameters": [key(), prefer(), dry_run()],
         "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
-        "responses": responses([("200", shown("It is completed.")), ("202", shown("Kafka has it."))], UNSENT),
+        "responses": responses([("200", completed()), ("202", shown("Kafka has it."))], UNSENT),
         "x-refusals": refusals,
     })
 }

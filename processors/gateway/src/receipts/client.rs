@@ -6,15 +6,18 @@ use millrace_ops::config::Gateway;
 use millrace_ops::failure::Failure;
 use millrace_ops::http;
 use millrace_ops::receipts::Receipt;
-use millrace_ops::send::Acknowledged;
+use millrace_ops::send::{Acknowledged, Ready};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
+use super::decisions::{Decision, Trial};
 use super::{Asked, Outcome, Wait, WaitForAll};
 
 /// How long a receipt may take: a command that is not decided is looked for in Kafka.
 const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
+/// How long a decision without effect may take.
+const DECISION_WITHIN: Duration = Duration::from_secs(10);
 /// How much longer than the wait an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,6 +81,12 @@ impl Asking {
         let request = self.client.post(self.url_of(&["outcomes"], None)).timeout(within + ANSWER_WITHIN);
         let found = self.answered(request.json(&WaitForAll { commands, wait_ms })).await?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// What would become of a command; `None` when the role `commands` cannot tell.
+    pub(crate) async fn decision(&self, ready: &Ready) -> Result<Option<Decision>, Unanswered> {
+        let request = self.client.post(self.url_of(&["decisions"], None)).timeout(DECISION_WITHIN);
+        self.answered(request.json(&Trial::of(ready))).await
     }
 
     async fn ask<T: DeserializeOwned>(

@@ -1,7 +1,8 @@
-//! Receipts: the role `commands` answers questions about them on an internal address, which the gateway asks, since the gateway has
+//! Receipts, and decisions without effect: the role `commands` answers questions about them on an internal address, which the gateway asks, since the gateway has
 //! no credentials of the write side.
 
 mod client;
+mod decisions;
 mod outcomes;
 mod server;
 
@@ -11,6 +12,7 @@ use millrace_ops::receipts::{Receipt, Recorded};
 use millrace_ops::send::Acknowledged;
 
 pub(crate) use client::{Asking, Unanswered};
+pub(crate) use decisions::Decision;
 pub use server::serve;
 
 /// A question for the outcome of a record.

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_engine::supervision::{Restarts, caught, restarted};
 use millrace_ops::config::Config;
+use millrace_ops::dry_run::DryRuns;
 use millrace_ops::failure::Failure;
 use millrace_ops::receipts::Receipts;
 use secrecy::ExposeSecret as _;
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::decisions::decide;
 use super::outcomes::Outcomes;
 use super::{Asked, Outcome, Wait, WaitForAll};
 use crate::connections::{Limits, accept, listen};
@@ -25,6 +27,10 @@ use crate::token::Token;
 
 /// Concurrent searches for receipts: each may read Kafka for commands that are not decided.
 const SEARCHES_MAX: usize = 4;
+/// Concurrent decisions without effect; further ones wait.
+const TRIALS_MAX: usize = 4;
+/// Bytes of a command to be decided without effect, at most: more than Kafka takes, in hexadecimal digits.
+const TRIAL_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a question for several outcomes, at most: ids of a full batch.
 const ASKED_BYTES_MAX: usize = 16 << 20;
 /// Longer waits are cut.
@@ -38,11 +44,14 @@ const LIMITS: Limits = Limits {
 };
 
 /// What answers are made of.
-struct Answering {
+pub(super) struct Answering {
     token: Token,
     receipts: Receipts,
     outcomes: Outcomes,
     searches: Semaphore,
+    pub(super) dry_runs: DryRuns,
+    /// Places of decisions without effect.
+    pub(super) trials: Semaphore,
 }
 
 /// Answers questions about receipts until `stop`, if that is configured.
@@ -64,6 +73,8 @@ pub async fn serve(
         receipts: Receipts::new(config)?,
         outcomes: Outcomes::default(),
         searches: Semaphore::new(SEARCHES_MAX),
+        dry_runs: DryRuns::new(config)?,
+        trials: Semaphore::new(TRIALS_MAX),
     });
     tracing::info!(%address, "answering questions about receipts");
     Ok(Some(tokio::spawn(async move {
@@ -78,6 +89,7 @@ fn router(answering: &Arc<Answering>) -> Router {
         .route("/receipts/{source}/{id}", get(receipt))
         .route("/outcomes/{source}/{id}", get(outcome))
         .route("/outcomes", post(outcomes).layer(DefaultBodyLimit::max(ASKED_BYTES_MAX)))
+        .route("/decisions", post(decide).layer(DefaultBodyLimit::max(TRIAL_BYTES_MAX)))
         .route_layer(from_fn_with_state(answering.clone(), authenticate))
         .with_state(answering.clone())
 }

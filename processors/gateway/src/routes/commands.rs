@@ -15,10 +15,11 @@ use millrace_schemas::Definition;
 use millrace_schemas::json::{JsonError, JsonErrors};
 use serde_json::Value;
 
+use super::dry_run;
 use super::sent::{Sent, applied};
 use crate::clients::Client;
 use crate::gateway::Gateway;
-use crate::headers::{JSON, expect, idempotency_key, traceparent, wait};
+use crate::headers::{JSON, expect, given_key, idempotency_key, traceparent, wait};
 use crate::problem::{FieldError, Kind, Problem};
 
 /// The timeout for a request's body.
@@ -26,7 +27,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// When a client may send again while commands cannot be taken, in seconds.
 const RETRY_AFTER: u16 = 5;
 
-/// Sends a command, and waits for its outcome when the caller prefers that.
+/// Sends a command, and waits for its outcome when the caller prefers that; or tells what would become of it.
 pub(super) async fn send(
     State(gateway): State<Arc<Gateway>>,
     Extension(client): Extension<Arc<Client>>,
@@ -34,10 +35,18 @@ pub(super) async fn send(
     request: Request,
 ) -> Result<Response, Problem> {
     let definition = allowed(&gateway, &client, &type_)?;
-    let id = idempotency_key(request.headers())?;
+    let is_dry = dry_run::is_asked(&request)?;
+    let id = match is_dry {
+        true => given_key(request.headers())?.unwrap_or_else(|| dry_run::ID.to_owned()),
+        false => idempotency_key(request.headers())?,
+    };
     expect(JSON, request.headers())?;
     let (waits, given) = (wait(request.headers(), gateway.wait_max()), traceparent(request.headers()));
     let data = body(request).await?;
+    if is_dry {
+        let command = Command::new(definition.full_name, &client.name, &id, data);
+        return Ok(dry_run::answer(&gateway, command).await?.into_response());
+    }
     let span = spans::Request::begin(given.as_deref());
     let traceparent = span.as_ref().map(spans::Request::header).or(given);
     let command = Command::new(definition.full_name, &client.name, &id, data).traced(traceparent.as_deref());

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 mod commands;
+mod dry_run;
 mod line;
 mod queries;
 mod receipts;

@@ -145,6 +145,23 @@ impl Encoder<'_> {
     }
 }
 
+impl Ready {
+    /// The type of the command.
+    pub fn definition(&self) -> &'static Definition {
+        self.0.definition
+    }
+
+    /// The key of its record.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// The value of its record, with the schema's id.
+    pub fn value(&self) -> &[u8] {
+        &self.0.value
+    }
+}
+
 impl Acknowledged {
     /// Whether a fingerprint of the ledger is of this command, and not of another one with the same identity.
     pub fn has_fingerprint(&self, fingerprint: &[u8]) -> bool {
