@@ -8,6 +8,7 @@ use millrace_ops::config::{self, Gateway, Subject};
 use millrace_ops::pace::Pace;
 use tokio::sync::Semaphore;
 
+use crate::queries::WAITING_MAX;
 use crate::token::Token;
 
 /// Requests of this much time may come at once.
@@ -21,6 +22,10 @@ pub(crate) struct Client {
     queries: Vec<Subject>,
     tokens: Vec<Token>,
     pace: Pace,
+    /// Its places for requests that wait for an outcome: half of the process's while there are other clients.
+    pub(crate) waiting: Semaphore,
+    /// Those for requests that wait for a version.
+    pub(crate) versions: Semaphore,
     /// The batch that it may send at a time.
     pub(crate) batch: Semaphore,
 }
@@ -30,12 +35,15 @@ pub(crate) struct Clients(Vec<Arc<Client>>);
 
 impl Clients {
     pub(crate) fn new(gateway: &Gateway) -> Self {
+        let share = |places: usize| if gateway.clients.len() > 1 { places.div_ceil(2) } else { places };
         let client = |client: &config::Client| Client {
             name: client.name.clone(),
             contexts: client.contexts.clone(),
             queries: client.queries.clone(),
             tokens: client.tokens().map(Token::of).collect(),
             pace: Pace::new(gateway.requests_per_second),
+            waiting: Semaphore::new(share(gateway.requests_max)),
+            versions: Semaphore::new(share(WAITING_MAX)),
             batch: Semaphore::new(1),
         };
         Self(gateway.clients.iter().map(client).map(Arc::new).collect())
@@ -115,5 +123,24 @@ mod tests {
         assert_eq!(taken(0, now), 11);
         assert_eq!(taken(0, now + BURST), 10, "a second later");
         assert_eq!(taken(1, now), 11, "each client has its own");
+    }
+
+    #[test]
+    fn a_client_among_others_has_half_of_the_places_to_wait() {
+        let of = |clients: usize| {
+            let mut gateway = Gateway { requests_max: 10, ..Gateway::default() };
+            gateway.clients = (0..clients)
+                .map(|i| config::Client {
+                    name: i.to_string(),
+                    token: None,
+                    token_file: None,
+                    contexts: Vec::new(),
+                    queries: Vec::new(),
+                })
+                .collect();
+            let clients = Clients::new(&gateway);
+            (clients.0[0].waiting.available_permits(), clients.0[0].versions.available_permits())
+        };
+        assert_eq!((of(1), of(2)), ((10, WAITING_MAX), (5, WAITING_MAX / 2)));
     }
 }

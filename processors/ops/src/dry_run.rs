@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use millrace_domain::registry::{Visitor, visit};
 use millrace_domain::{Context, Effect, Log, Saga, Tally, View};
-use millrace_engine::commands::{Commands, Decider, Shared, StateCache};
 use millrace_engine::WorkError;
+use millrace_engine::commands::{Commands, Decider, Shared, StateCache};
 
 pub use millrace_engine::commands::{Verdict, WouldBe};
 

@@ -62,11 +62,7 @@ pub(super) async fn a_missing_reference_is_told_at_once(gateway: &Gateway) {
         })
     };
     let (status, problem) = gateway.tried("PlaceOrder", &order("unheard-of")).await;
-    assert_eq!(
-        (status, &problem["type"]),
-        (422, &json!("urn:millrace:problem:reference-not-found")),
-        "{problem}"
-    );
+    assert_eq!((status, &problem["type"]), (422, &json!("/problems/reference-not-found")), "{problem}");
     let (status, found) = gateway.tried("PlaceOrder", &order("ann")).await;
     assert_eq!((status, &found["events"][0]["version"]), (200, &json!(1)), "{found}");
 }

@@ -143,7 +143,7 @@ async fn who_prefers_to_wait_gets_the_outcome(gateway: &Gateway) {
     assert_eq!((status, &problem["code"]), (409, &json!("customer-exists")), "{problem}");
     assert_eq!(
         (&problem["type"], &problem["receipt"]["status"]),
-        (&json!("urn:millrace:problem:rejected"), &json!("rejected"))
+        (&json!("/problems/rejected"), &json!("rejected"))
     );
 }
 
@@ -165,7 +165,7 @@ async fn a_key_that_comes_often_has_one_effect(gateway: &Gateway, instance: &Ins
 
 async fn a_key_of_another_command_is_refused(gateway: &Gateway) {
     let (status, problem) = gateway.awaited("signup-3", "RegisterCustomer", &registration(4)).await;
-    let reused = json!("urn:millrace:problem:idempotency-key-reused");
+    let reused = json!("/problems/idempotency-key-reused");
     assert_eq!((status, &problem["type"]), (422, &reused), "{problem}");
 }
 
@@ -192,7 +192,7 @@ async fn each_client_has_its_own(gateway: &Gateway) {
 async fn what_is_too_large_is_refused(gateway: &Gateway) {
     let large = json!({"customer_id": customer(7), "name": "x".repeat(4_000)});
     let (status, problem) = answer(gateway.command(SHOP, "large", "RegisterCustomer", &large)).await;
-    assert_eq!((status, &problem["type"]), (413, &json!("urn:millrace:problem:body-too-large")));
+    assert_eq!((status, &problem["type"]), (413, &json!("/problems/body-too-large")));
 }
 
 async fn no_token_is_told(gateway: &Gateway) {

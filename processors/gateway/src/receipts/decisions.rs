@@ -1,25 +1,17 @@
 //! Decisions without effect: the role `commands` decides, the gateway asks.
 
-use std::sync::Arc;
-
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use millrace_ops::dry_run::{Verdict, WouldBe};
 use millrace_ops::send::Ready;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::server::Answering;
-
 /// A command to be decided without effect.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Trial {
-    context: String,
-    key: String,
+    pub(super) context: String,
+    pub(super) key: String,
     /// The value of its record, in hexadecimal digits.
-    value: String,
+    pub(super) value: String,
 }
 
 impl Trial {
@@ -78,25 +70,6 @@ impl From<Verdict> for Decision {
             }
             Verdict::Rejected { code, message } => Self::Rejected { code, message },
             Verdict::Faulty(fault) => Self::Faulty { code: fault.code.to_owned(), message: fault.message },
-        }
-    }
-}
-
-/// What would become of a command, or 404 when the instance does not have its context.
-pub(super) async fn decide(
-    State(answering): State<Arc<Answering>>,
-    Json(Trial { context, key, value }): Json<Trial>,
-) -> Response {
-    let Ok(value) = hex::decode(value) else { return StatusCode::BAD_REQUEST.into_response() };
-    let Ok(_place) = answering.trials.acquire().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    match answering.dry_runs.decide(&context, &key, &value).await {
-        Ok(Some(verdict)) => Json(Decision::from(verdict)).into_response(),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => {
-            tracing::warn!(%error, "a command cannot be decided without effect");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::decisions::decide;
+use super::decisions::{Decision, Trial};
 use super::outcomes::Outcomes;
 use super::{Asked, Outcome, Wait, WaitForAll};
 use crate::connections::{Limits, accept, listen};
@@ -44,14 +44,14 @@ const LIMITS: Limits = Limits {
 };
 
 /// What answers are made of.
-pub(super) struct Answering {
+struct Answering {
     token: Token,
     receipts: Receipts,
     outcomes: Outcomes,
     searches: Semaphore,
-    pub(super) dry_runs: DryRuns,
+    dry_runs: DryRuns,
     /// Places of decisions without effect.
-    pub(super) trials: Semaphore,
+    trials: Semaphore,
 }
 
 /// Answers questions about receipts until `stop`, if that is configured.
@@ -148,4 +148,23 @@ async fn outcomes(
         .map(|Asked { source, id, partition, offset }| ((source, id), (partition, offset)));
     let found = answering.outcomes.of_all(asked.collect(), within).await;
     Json(found.into_iter().map(|recorded| recorded.map(Outcome::from)).collect())
+}
+
+/// What would become of a command, or 404 when the instance does not have its context.
+async fn decide(
+    State(answering): State<Arc<Answering>>,
+    Json(Trial { context, key, value }): Json<Trial>,
+) -> Response {
+    let Ok(value) = hex::decode(value) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(_place) = answering.trials.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    match answering.dry_runs.decide(&context, &key, &value).await {
+        Ok(Some(verdict)) => Json(Decision::from(verdict)).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "a command cannot be decided without effect");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }

@@ -9,7 +9,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use millrace_engine::spans;
 
-use super::commands::{unsent, whole};
+use super::body::whole;
+use super::fit::unsent;
 use super::line::{Line, Reader, Said, written};
 use super::sent::{Sent, applied};
 use crate::clients::Client;

@@ -5,7 +5,7 @@ use axum::extract::{Query, Request};
 use millrace_ops::send::{Command, Unsent};
 use serde_json::{Value, json};
 
-use super::commands::unsent;
+use super::fit::unsent;
 use crate::gateway::Gateway;
 use crate::problem::{FieldError, Kind, Problem};
 use crate::receipts::Decision;

@@ -5,7 +5,7 @@ use millrace_schemas::Definition;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::commands::{allowed, fields, unsent};
+use super::fit::{allowed, fields, unsent};
 use super::sent::Sent;
 use crate::clients::Client;
 use crate::gateway::Gateway;

@@ -1,9 +1,12 @@
 //! The routes.
 
 pub(crate) mod batch;
+mod body;
 mod commands;
 mod dry_run;
+mod fit;
 mod line;
+mod pages;
 mod queries;
 mod receipts;
 mod sent;
@@ -26,6 +29,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::access::accompany;
+use crate::asyncapi;
 use crate::gateway::{Gateway, admit};
 use crate::openapi;
 use crate::problem::{Kind, Problem};
@@ -44,11 +48,11 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .route("/v1/receipts/{id}", get(receipts::own))
         .route("/v1/receipts/{source}/{id}", get(receipts::of_source))
         .route(openapi::PATH, get(document))
+        .route(asyncapi::PATH, get(topics))
         .merge(queries::router())
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Kind::METHOD, "POST a command, GET anything else")
-        })
+        .method_not_allowed_fallback(other_method)
         .route_layer(from_fn_with_state(gateway.clone(), admit))
+        .merge(pages::router().method_not_allowed_fallback(other_method))
         .fallback(|| async { Problem::new(Kind::UNKNOWN_PATH, "docs/http.md has the routes") })
         .layer(DefaultBodyLimit::max(body_max))
         .layer(CompressionLayer::new())
@@ -57,9 +61,18 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .with_state(gateway.clone())
 }
 
+async fn other_method() -> Problem {
+    Problem::new(Kind::METHOD, "POST a command, GET anything else")
+}
+
 /// The OpenAPI document.
 async fn document(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], gateway.document())
+}
+
+/// The AsyncAPI document.
+async fn topics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], gateway.topics())
 }
 
 /// Pages of these origins may call from a browser; without origins no page may. A token is never sent by itself, so there are no
