@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::queries::WAITING_MAX;
 use crate::token::Token;
+use crate::unread::{BYTES_MAX, Unread};
 
 /// Requests of this much time may come at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub(crate) struct Client {
     pub(crate) waiting: Semaphore,
     /// Those for requests that wait for a version.
     pub(crate) versions: Semaphore,
+    /// Those of its answers that wait to be read.
+    pub(crate) unread: Unread,
     /// The batch that it may send at a time.
     pub(crate) batch: Semaphore,
 }
@@ -44,6 +47,7 @@ impl Clients {
             pace: Pace::new(gateway.requests_per_second),
             waiting: Semaphore::new(share(gateway.requests_max)),
             versions: Semaphore::new(share(WAITING_MAX)),
+            unread: Unread::of(share(BYTES_MAX)),
             batch: Semaphore::new(1),
         };
         Self(gateway.clients.iter().map(client).map(Arc::new).collect())

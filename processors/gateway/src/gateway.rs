@@ -98,8 +98,8 @@ pub(crate) async fn admit(State(gateway): State<Arc<Gateway>>, mut request: Requ
             format!("the client may send {} requests per second", gateway.config.gateway.requests_per_second);
         Problem::new(Kind::RATE, detail).retry_after(RETRY_AFTER).into_response()
     } else if let Ok(_place) = gateway.room.try_acquire() {
-        request.extensions_mut().insert(client);
-        gateway.unread.held(next.run(request).await).await
+        request.extensions_mut().insert(client.clone());
+        gateway.unread.held(&client.unread, next.run(request).await).await
     } else {
         let detail = "too many requests are under way; try again";
         Problem::new(Kind::FULL, detail).retry_after(RETRY_AFTER).into_response()

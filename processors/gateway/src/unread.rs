@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::problem::{Kind, Problem};
 
 /// Bytes of answers that wait to be written, at most.
-const BYTES_MAX: usize = 64 << 20;
+pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// Bytes that the connection gets at a time; it takes more when it has written them.
 const PART_BYTES: usize = 64 << 10;
 /// When a caller may ask again for whose answer there was no room, in seconds.
@@ -26,32 +26,41 @@ pub(crate) struct Unread(Arc<Semaphore>);
 
 impl Default for Unread {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(BYTES_MAX / PLACE_BYTES)))
+        Self::of(BYTES_MAX)
     }
 }
 
 impl Unread {
-    /// The answer, if there is room for it. One of a few bytes is in the connection's buffer at once.
-    pub(crate) async fn held(&self, answer: Response) -> Response {
+    /// Room for this many bytes.
+    pub(crate) fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / PLACE_BYTES)))
+    }
+
+    /// The answer, if there is room for it here and among the answers of its client. One of a few bytes is in the connection's buffer
+    /// at once.
+    pub(crate) async fn held(&self, client: &Self, answer: Response) -> Response {
         let bytes = answer.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(bytes) = bytes.filter(|bytes| *bytes > PART_BYTES) else { return answer };
         let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
-        let Ok(place) = self.0.clone().try_acquire_many_owned(places) else {
+        let [Ok(place), Ok(own)] =
+            [self, client].map(|unread| unread.0.clone().try_acquire_many_owned(places))
+        else {
             let problem = Problem::new(Kind::FULL, "too many answers wait to be read");
             return problem.retry_after(RETRY_AFTER).into_response();
         };
+        let places = Some((place, own));
         let (parts, body) = answer.into_parts();
         match to_bytes(body, bytes).await {
-            Ok(rest) => Response::from_parts(parts, Body::new(Held { rest, place: Some(place) })),
+            Ok(rest) => Response::from_parts(parts, Body::new(Held { rest, places })),
             Err(_) => Problem::new(Kind::PANIC, "the answer cannot be read").into_response(),
         }
     }
 }
 
-/// The rest of an answer, and its place.
+/// The rest of an answer, and its places.
 struct Held {
     rest: Bytes,
-    place: Option<OwnedSemaphorePermit>,
+    places: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
 impl HttpBody for Held {
@@ -63,7 +72,7 @@ impl HttpBody for Held {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
-            self.place = None;
+            self.places = None;
             return Poll::Ready(None);
         }
         let part = PART_BYTES.min(self.rest.len());
@@ -89,19 +98,23 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_nothing_reads_leave_no_room_for_more_until_they_are_gone() {
-        let unread = Unread::default();
+        let (unread, client, other) =
+            (Unread::default(), Unread::of(BYTES_MAX / 2), Unread::of(BYTES_MAX / 2));
         let large = BYTES_MAX / 4;
         let mut held = Vec::new();
-        for _ in 0..4 {
-            held.push(unread.held(answer(large)).await);
+        for of in [&client, &client, &other] {
+            held.push(unread.held(of, answer(large)).await);
         }
         assert!(held.iter().all(|answer| answer.status() == 200));
-        assert_eq!(unread.held(answer(large)).await.status(), 503);
-        assert_eq!(unread.held(answer(100)).await.status(), 200, "a short one needs none");
-        let read = to_bytes(held.pop().unwrap().into_body(), usize::MAX).await.unwrap();
+        assert_eq!(unread.held(&client, answer(large)).await.status(), 503, "the half of one client");
+        assert_eq!(unread.held(&client, answer(100)).await.status(), 200, "a short one needs no room");
+        let read = to_bytes(held.swap_remove(0).into_body(), usize::MAX).await.unwrap();
         assert_eq!(read.len(), large, "nothing is missing");
-        assert_eq!(unread.held(answer(large)).await.status(), 200);
+        held.push(unread.held(&client, answer(large)).await);
+        held.push(unread.held(&other, answer(large)).await);
+        assert!(held.iter().all(|answer| answer.status() == 200));
+        assert_eq!(unread.held(&Unread::default(), answer(large)).await.status(), 503, "all is taken");
         drop(held);
-        assert_eq!(unread.held(answer(BYTES_MAX)).await.status(), 200);
+        assert_eq!(unread.held(&client, answer(BYTES_MAX / 2)).await.status(), 200);
     }
 }
