@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use millrace_ops::config::{self, Gateway, Subject};
 use millrace_ops::pace::Pace;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::problem::{Kind, Problem};
 use crate::queries::WAITING_MAX;
 use crate::token::Token;
 use crate::unread::{BYTES_MAX, Unread};
 
 /// Requests of this much time may come at once.
 const BURST: Duration = Duration::from_secs(1);
+
+/// When a client may ask again for which there was no place to wait, in seconds.
+const RETRY_AFTER: u16 = 1;
 
 /// A program that may call.
 pub(crate) struct Client {
@@ -24,7 +28,7 @@ pub(crate) struct Client {
     tokens: Vec<Token>,
     pace: Pace,
     /// Its places for requests that wait for an outcome: half of the process's while there are other clients.
-    pub(crate) waiting: Semaphore,
+    waiting: Semaphore,
     /// Those for requests that wait for a version.
     pub(crate) versions: Semaphore,
     /// Those of its answers that wait to be read.
@@ -77,6 +81,13 @@ impl Client {
     /// Whether it may query something.
     pub(crate) fn may_query(&self, subject: Subject) -> bool {
         self.queries.contains(&subject)
+    }
+
+    /// A place among its requests that wait.
+    pub(crate) fn place_to_wait(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let full =
+            |_| Problem::new(Kind::RATE, "too many requests of the client wait").retry_after(RETRY_AFTER);
+        self.waiting.try_acquire().map_err(full)
     }
 
     /// Whether its rate allows one more request now.

@@ -106,6 +106,7 @@ async fn a_command_over_http_is_decided_once_and_its_sender_learns_what_became_o
     let mut gateway = Gateway::start(&instance, &[]).await;
     a_command_is_taken_and_its_receipt_is_completed(&gateway).await;
     who_prefers_to_wait_gets_the_outcome(&gateway).await;
+    a_receipt_is_waited_for_until_it_has_an_outcome(&gateway).await;
     a_key_that_comes_often_has_one_effect(&gateway, &instance).await;
     a_key_of_another_command_is_refused(&gateway).await;
     every_wrong_field_is_named(&gateway).await;
@@ -145,6 +146,18 @@ async fn who_prefers_to_wait_gets_the_outcome(gateway: &Gateway) {
         (&problem["type"], &problem["receipt"]["status"]),
         (&json!("/problems/rejected"), &json!("rejected"))
     );
+}
+
+async fn a_receipt_is_waited_for_until_it_has_an_outcome(gateway: &Gateway) {
+    let taken = sent(gateway.command(SHOP, "signup-8", "RegisterCustomer", &registration(8))).await;
+    assert_eq!(taken.status(), 202);
+    let (status, receipt) = gateway.receipt(SHOP, "signup-8?wait=20").await;
+    assert_eq!((status, &receipt["status"]), (200, &json!("completed")), "{receipt}");
+    assert_eq!(gateway.receipt(SHOP, "signup-8?wait=20").await, (200, receipt), "at once");
+    for (path, wrong) in [("signup-8?wait=soon", "wait"), ("shop/signup-8?weight=1", "weight")] {
+        let (status, problem) = gateway.receipt(SHOP, path).await;
+        assert_eq!((status, &problem["errors"][0]["path"]), (400, &json!(wrong)), "{problem}");
+    }
 }
 
 async fn a_key_that_comes_often_has_one_effect(gateway: &Gateway, instance: &Instance) {

@@ -29,7 +29,7 @@ const UNSENT: &[Kind] = &[
 ];
 const UNSENT_BATCH: &[Kind] =
     &[Kind::BODY, Kind::KEY, Kind::SLOW, Kind::TOO_LARGE, Kind::MEDIA_TYPE, Kind::KAFKA];
-const NO_RECEIPT: &[Kind] = &[Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS];
+const NO_RECEIPT: &[Kind] = &[Kind::PARAMETERS, Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS];
 
 /// A path for each command of the instance, and those of receipts.
 pub(super) fn paths(config: &Config) -> impl Iterator<Item = (String, Json)> {
@@ -146,6 +146,8 @@ fn receipts() -> [(String, Json); 2] {
         parameter("path", "id", true, (text(), "The command's id.")),
         parameter("path", "source", true, (text(), "The command's source: the caller's name.")),
     );
+    let seconds = json!({"type": "integer", "minimum": 1, "maximum": 9_999});
+    let wait = parameter("query", "wait", false, (seconds, "How many seconds to wait for the outcome."));
     let get = |name: &str, parameters: Vec<&Json>| {
         json!({"get": {
             "operationId": name, "summary": "What became of a command of the caller.", "tags": ["receipts"],
@@ -153,8 +155,8 @@ fn receipts() -> [(String, Json); 2] {
         }})
     };
     [
-        ("/v1/receipts/{id}".to_owned(), get("receipt", vec![&id])),
-        ("/v1/receipts/{source}/{id}".to_owned(), get("receiptOfSource", vec![&source, &id])),
+        ("/v1/receipts/{id}".to_owned(), get("receipt", vec![&id, &wait])),
+        ("/v1/receipts/{source}/{id}".to_owned(), get("receiptOfSource", vec![&source, &id, &wait])),
     ]
 }
 

@@ -6,7 +6,7 @@ use millrace_ops::config::Gateway;
 use millrace_ops::failure::Failure;
 use millrace_ops::http;
 use millrace_ops::receipts::Receipt;
-use millrace_ops::send::{Acknowledged, Ready};
+use millrace_ops::send::Ready;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -58,14 +58,13 @@ impl Asking {
         self.ask(&["receipts", source, id], None, RECEIPT_WITHIN).await
     }
 
-    /// The outcome of a command that Kafka has acknowledged; `None` when there is none within this time.
+    /// The outcome of a command whose record is at this partition and offset; `None` when there is none within this time.
     pub(crate) async fn outcome(
         &self,
         (source, id): (&str, &str),
-        acknowledged: &Acknowledged,
+        (partition, offset): (i32, i64),
         within: Duration,
     ) -> Result<Option<Outcome>, Unanswered> {
-        let Acknowledged { partition, offset, .. } = *acknowledged;
         let wait_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let wait = Wait { partition, offset, wait_ms };
         self.ask(&["outcomes", source, id], Some(wait), within + ANSWER_WITHIN).await

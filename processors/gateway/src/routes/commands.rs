@@ -9,16 +9,15 @@ use axum::response::{IntoResponse as _, Response};
 use millrace_engine::spans;
 use millrace_ops::send::Command;
 use millrace_schemas::Definition;
-use tokio::sync::SemaphorePermit;
 
 use super::body::body;
 use super::dry_run;
 use super::fit::{allowed, unsent};
 use super::sent::{Sent, applied};
 use crate::clients::Client;
-use crate::gateway::{Gateway, RETRY_AFTER};
+use crate::gateway::Gateway;
 use crate::headers::{JSON, expect, given_key, idempotency_key, traceparent, wait};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Sends a command, and waits for its outcome when the caller prefers that; or tells what would become of it.
 pub(super) async fn send(
@@ -64,7 +63,7 @@ async fn sent(
     Named { client, id, definition }: Named<'_>,
     waits: Option<Duration>,
 ) -> Result<Response, Problem> {
-    let _place = waits.map(|_| waiting(client)).transpose()?;
+    let _place = waits.map(|_| client.place_to_wait()).transpose()?;
     let acknowledged = gateway.sender.send(command).await.map_err(unsent)?;
     let sent = Sent { source: client.name.clone(), id, definition, acknowledged };
     let answer = match waits {
@@ -72,10 +71,4 @@ async fn sent(
         None => sent.under_way(),
     };
     Ok((applied(waits), answer).into_response())
-}
-
-/// A place among the requests of the client that wait.
-fn waiting(client: &Client) -> Result<SemaphorePermit<'_>, Problem> {
-    let full = |_| Problem::new(Kind::RATE, "too many requests of the client wait").retry_after(RETRY_AFTER);
-    client.waiting.try_acquire().map_err(full)
 }

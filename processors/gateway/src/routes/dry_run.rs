@@ -1,13 +1,14 @@
 //! `POST /v1/commands/{type}?dry_run=true`: what would become of a command, without effect.
 
 use axum::Json;
-use axum::extract::{Query, Request};
+use axum::extract::Request;
 use millrace_ops::send::{Command, Unsent};
 use serde_json::{Value, json};
 
 use super::fit::unsent;
+use super::parameter;
 use crate::gateway::Gateway;
-use crate::problem::{FieldError, Kind, Problem};
+use crate::problem::{Kind, Problem};
 use crate::receipts::Decision;
 
 /// When a client may ask again while nothing decides, in seconds.
@@ -19,23 +20,11 @@ const MISSING_REFERENCE: &str = "reference-not-found";
 
 /// Whether a request asks for a dry run.
 pub(super) fn is_asked(request: &Request) -> Result<bool, Problem> {
-    let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    let Query(given) = given.map_err(|_| refused("", "the query string cannot be read"))?;
-    match given.as_slice() {
-        [] => Ok(false),
-        [(name, value)] if name == "dry_run" => match value.as_str() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(refused("dry_run", "must be true or false")),
-        },
-        [(name, _)] => Err(refused(name, "is not a parameter; there is: dry_run")),
-        _ => Err(refused("dry_run", "is the only parameter, and there once")),
+    match parameter::only(request.uri(), "dry_run")?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(parameter::refused("dry_run", "must be true or false")),
     }
-}
-
-fn refused(path: &str, message: &str) -> Problem {
-    let errors = [FieldError { path: path.to_owned(), message: message.to_owned() }];
-    Problem::new(Kind::PARAMETERS, "1 parameter is wrong").with("errors", errors)
 }
 
 /// The events that would be written.

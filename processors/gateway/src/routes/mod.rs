@@ -7,6 +7,7 @@ mod dry_run;
 mod fit;
 mod line;
 mod pages;
+mod parameter;
 mod queries;
 mod receipts;
 mod sent;
