@@ -61,7 +61,7 @@ pub(super) struct Reader<'b> {
 /// Id and type of a line that fits.
 type Named = (String, &'static Definition);
 /// A line that does not, with its id if it is known.
-type Unsuited = (Option<String>, Problem);
+type Unsuited = Box<(Option<String>, Problem)>;
 
 impl<'b> Reader<'b> {
     pub(super) fn new(
@@ -89,7 +89,7 @@ impl<'b> Reader<'b> {
         let mut lines = Vec::with_capacity(read.len());
         for (number, read) in read {
             lines.push(match read {
-                Err((id, problem)) => self.refused(number, id, problem),
+                Err(unsuited) => self.refused(number, unsuited.0, unsuited.1),
                 Ok((id, definition)) => match acknowledged.next() {
                     Some(Ok(acknowledged)) => {
                         let (source, said_id) = (self.client.name.clone(), Some(id.clone()));
@@ -112,14 +112,15 @@ impl<'b> Reader<'b> {
     fn read(&self, number: usize, text: &[u8]) -> Result<(Named, Ready), Unsuited> {
         let body_max = self.gateway.config.gateway.body_max.as_u64();
         if text.len() as u64 > body_max {
-            return Err((None, Problem::new(Kind::TOO_LARGE, "a line has gateway.body_max at most")));
+            let problem = Problem::new(Kind::TOO_LARGE, "a line has gateway.body_max at most");
+            return Err(Box::new((None, problem)));
         }
-        let command = Command::read(text).map_err(|unfit| (None, unfit_problem(unfit)))?;
+        let command = Command::read(text).map_err(|unfit| Box::new((None, unfit_problem(unfit))))?;
         let id = command.id().map(str::to_owned).or_else(|| Some(format!("{}-{number}", self.key?)));
-        let id = id.ok_or_else(|| (None, nameless()))?;
+        let id = id.ok_or_else(|| Box::new((None, nameless())))?;
         match self.fitting(command, &id) {
             Ok((definition, ready)) => Ok(((id, definition), ready)),
-            Err(problem) => Err((Some(id), problem)),
+            Err(problem) => Err(Box::new((Some(id), problem))),
         }
     }
 
