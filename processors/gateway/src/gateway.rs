@@ -14,14 +14,18 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::CallerName;
+use crate::asyncapi;
 use crate::clients::Clients;
 use crate::openapi;
 use crate::problem::{Kind, Problem};
 use crate::queries::Queries;
 use crate::receipts::Asking;
+use crate::unread::Unread;
 
 /// When a client may try again that was too fast or came when all places were taken, in seconds.
-const RETRY_AFTER: u16 = 1;
+pub(crate) const RETRY_AFTER: u16 = 1;
+/// Batches under way, at most: each has its body and its answer in memory.
+const BATCHES_MAX: usize = 4;
 
 /// The role's clients, connections and limits.
 pub(crate) struct Gateway {
@@ -32,10 +36,16 @@ pub(crate) struct Gateway {
     pub(crate) queries: Option<Queries>,
     /// The OpenAPI document, made when it is asked for first.
     document: OnceLock<Bytes>,
+    /// The AsyncAPI document, likewise.
+    topics: OnceLock<Bytes>,
     /// Requests that wait for an outcome are answered when the process stops.
     pub(crate) stop: CancellationToken,
     clients: Clients,
     room: Semaphore,
+    /// Places of answers that wait to be read.
+    unread: Unread,
+    /// Places of batches.
+    pub(crate) batches: Semaphore,
 }
 
 impl Gateway {
@@ -51,9 +61,12 @@ impl Gateway {
             receipts,
             queries: Queries::new(config)?,
             document: OnceLock::new(),
+            topics: OnceLock::new(),
             stop,
             clients: Clients::new(&config.gateway),
             room: Semaphore::new(config.gateway.requests_max),
+            unread: Unread::default(),
+            batches: Semaphore::new(BATCHES_MAX),
             config: config.clone(),
         }))
     }
@@ -61,6 +74,11 @@ impl Gateway {
     /// The OpenAPI document as JSON.
     pub(crate) fn document(&self) -> Bytes {
         self.document.get_or_init(|| openapi::document(&self.config).to_string().into()).clone()
+    }
+
+    /// The AsyncAPI document as JSON.
+    pub(crate) fn topics(&self) -> Bytes {
+        self.topics.get_or_init(|| asyncapi::document(&self.config).to_string().into()).clone()
     }
 
     /// The longest that a request may wait for its outcome.
@@ -80,8 +98,8 @@ pub(crate) async fn admit(State(gateway): State<Arc<Gateway>>, mut request: Requ
             format!("the client may send {} requests per second", gateway.config.gateway.requests_per_second);
         Problem::new(Kind::RATE, detail).retry_after(RETRY_AFTER).into_response()
     } else if let Ok(_place) = gateway.room.try_acquire() {
-        request.extensions_mut().insert(client);
-        next.run(request).await
+        request.extensions_mut().insert(client.clone());
+        gateway.unread.held(&client.unread, next.run(request).await).await
     } else {
         let detail = "too many requests are under way; try again";
         Problem::new(Kind::FULL, detail).retry_after(RETRY_AFTER).into_response()

@@ -10,19 +10,28 @@ use crate::problem::{Kind, Problem};
 /// The header with the command's id.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The id of the command. A key in quotes, as the draft of the header has it, is the text inside.
+/// The id of the command.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let missing = "send Idempotency-Key: a text of 1 to 512 bytes, one for each command";
+    given_key(headers)?.ok_or_else(|| Problem::new(Kind::KEY, missing))
+}
+
+/// The idempotency key, if there is one. A key in quotes, as the draft of the header has it, is the text inside.
+pub(crate) fn given_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
     let refuse = |detail| Problem::new(Kind::KEY, detail);
-    let Some(key) = keys.next() else {
-        return Err(refuse("send Idempotency-Key: a text of 1 to 512 bytes, one for each command"));
-    };
+    let Some(key) = keys.next() else { return Ok(None) };
     if keys.next().is_some() {
         return Err(refuse("Idempotency-Key is there more than once"));
     }
     let key = key.to_str().map_err(|_| refuse("Idempotency-Key is not visible ASCII"))?;
     let inside = key.starts_with('"').then(|| serde_json::from_str(key).ok()).flatten();
-    Ok(inside.unwrap_or_else(|| key.to_owned()))
+    Ok(Some(inside.unwrap_or_else(|| key.to_owned())))
+}
+
+/// The W3C trace context of the request.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    headers.get("traceparent")?.to_str().ok().map(str::to_owned)
 }
 
 /// How long the caller wants to wait for the outcome: `Prefer: wait=5` (RFC 7240), in seconds; anything else is ignored.
@@ -36,14 +45,19 @@ pub(crate) fn wait(headers: &HeaderMap, most: Duration) -> Option<Duration> {
     seconds.map(|seconds: u32| Duration::from_secs(seconds.into()).min(most))
 }
 
-/// Refuses a body that is not declared as JSON, such as that of a form.
-pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// The media type of a command.
+pub(crate) const JSON: &str = "application/json";
+/// The media type of a batch: JSON, one value on each line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+/// Refuses a body that is not declared as this, such as that of a form.
+pub(crate) fn expect(media_type: &str, headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/json") {
+    if kind.eq_ignore_ascii_case(media_type) {
         return Ok(());
     }
-    Err(Problem::new(Kind::MEDIA_TYPE, "send Content-Type: application/json"))
+    Err(Problem::new(Kind::MEDIA_TYPE, format!("send Content-Type: {media_type}")))
 }
 
 #[cfg(test)]
@@ -89,9 +103,9 @@ mod tests {
 
     #[test]
     fn only_json_is_taken() {
-        let is_taken = |value| expect_json(&headers(&[("content-type", value)])).is_ok();
+        let is_taken = |value| expect(JSON, &headers(&[("content-type", value)])).is_ok();
         assert!(is_taken("application/json") && is_taken("Application/JSON; charset=utf-8"));
         assert!(!is_taken("text/plain") && !is_taken("application/x-www-form-urlencoded"));
-        assert!(expect_json(&HeaderMap::new()).is_err());
+        assert!(expect(JSON, &HeaderMap::new()).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! views, as a reader, and from Elasticsearch.
 
 mod access;
+mod asyncapi;
 mod clients;
 pub mod connections;
 mod gateway;
@@ -16,6 +17,7 @@ pub mod receipts;
 mod routes;
 mod shown;
 mod token;
+mod unread;
 
 use std::time::Duration;
 

@@ -1,15 +1,19 @@
 //! Refusals as `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 
+mod meaning;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The prefix of problem types.
-const TYPES: &str = "urn:millrace:problem:";
+pub(crate) use meaning::Meaning;
 
-/// A kind of problem: status, type and title. docs/http.md explains each.
+/// Where the pages of problems are, which are their types.
+pub(crate) const TYPES: &str = "/problems/";
+
+/// A kind of problem: status, type and title. The table of docs/http.md explains each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind(u16, &'static str, &'static str);
 
@@ -28,11 +32,13 @@ impl Kind {
     pub(crate) const REJECTED: Self = Self(409, "rejected", "The command was rejected");
     pub(crate) const VERSION: Self = Self(412, "version-not-reached", "The read side is behind this version");
     pub(crate) const TOO_LARGE: Self = Self(413, "body-too-large", "The body is too large");
-    pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body must be application/json");
+    pub(crate) const MEDIA_TYPE: Self = Self(415, "media-type", "The body is of another media type");
     pub(crate) const FIELDS: Self = Self(422, "fields-invalid", "Fields do not fit the command's schema");
     pub(crate) const KEY_REUSED: Self =
         Self(422, "idempotency-key-reused", "The idempotency key belongs to another command");
     pub(crate) const DEAD: Self = Self(422, "dead", "The command could not be decided");
+    pub(crate) const REFERENCE: Self =
+        Self(422, "reference-not-found", "The command refers to what does not exist yet");
     pub(crate) const RULES: Self = Self(422, "rules-invalid", "Rules of a segment cannot be read");
     pub(crate) const RATE: Self = Self(429, "rate-exceeded", "The client sends too many requests");
     pub(crate) const PANIC: Self = Self(500, "internal", "An error of this process");
@@ -45,6 +51,38 @@ impl Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 28] = [
+        Self::BODY,
+        Self::KEY,
+        Self::PARAMETERS,
+        Self::UNAUTHENTICATED,
+        Self::FORBIDDEN,
+        Self::UNKNOWN_PATH,
+        Self::UNKNOWN_COMMAND,
+        Self::UNKNOWN_RECEIPT,
+        Self::UNKNOWN_RESOURCE,
+        Self::METHOD,
+        Self::SLOW,
+        Self::REJECTED,
+        Self::VERSION,
+        Self::TOO_LARGE,
+        Self::MEDIA_TYPE,
+        Self::FIELDS,
+        Self::KEY_REUSED,
+        Self::DEAD,
+        Self::REFERENCE,
+        Self::RULES,
+        Self::RATE,
+        Self::PANIC,
+        Self::FULL,
+        Self::KAFKA,
+        Self::QUERIES,
+        Self::SEARCHES,
+        Self::SLOW_QUERY,
+        Self::RECEIPTS,
+    ];
+
     /// Those that any request of a client may get.
     pub(crate) const OF_EVERY_REQUEST: [Self; 4] =
         [Self::UNAUTHENTICATED, Self::RATE, Self::PANIC, Self::FULL];
@@ -54,8 +92,8 @@ impl Kind {
         self.0
     }
 
-    /// The type of the problem.
-    pub(crate) fn urn(self) -> String {
+    /// The type of the problem: the address of its page.
+    pub(crate) fn type_(self) -> String {
         format!("{TYPES}{}", self.1)
     }
 }
@@ -112,16 +150,29 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (code, urn, Kind(status, _, title)) = (self.status(), self.kind.urn(), self.kind);
+impl Problem {
+    /// The same without a member.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.more.retain(|(known, _)| *known != name);
+        self
+    }
+
+    /// Its members.
+    pub(crate) fn body(&self) -> Value {
+        let Kind(status, _, title) = self.kind;
         let mut body = json!({
-            "type": urn, "title": title, "status": status, "detail": self.detail,
+            "type": self.kind.type_(), "title": title, "status": status, "detail": self.detail,
         });
         if let Value::Object(members) = &mut body {
-            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            members.extend(self.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         }
-        let mut response = (code, body.to_string()).into_response();
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.body().to_string()).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.headers);
         response
@@ -142,7 +193,7 @@ mod tests {
         let body = axum::body::to_bytes(response.into_body(), 1_000).await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
         let expected = json!({
-            "type": "urn:millrace:problem:rejected", "title": "The command was rejected", "status": 409,
+            "type": "/problems/rejected", "title": "The command was rejected", "status": 409,
             "detail": "why", "code": "name-invalid",
         });
         assert_eq!(body, expected);

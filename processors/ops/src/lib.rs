@@ -12,6 +12,7 @@ pub mod contract;
 pub mod customer;
 pub mod dead_letters;
 pub mod doctor;
+pub mod dry_run;
 mod elastic;
 #[cfg(any(test, feature = "examples"))]
 pub mod examples;

@@ -261,6 +261,7 @@ pub(crate) fn deciding(config: &Config) -> Result<commands::Shared, Failure> {
         registry: Arc::new(registry.map_err(|error| Failure::usage("registry").caused_by(error))?),
         cache: Arc::new(StateCache::new(config.processing.state_cache_bytes())),
         refolders: Arc::new(refolders()),
+        folds_long: true,
         namespace: config.namespace.clone(),
         outcomes: config.topics.outcomes,
     })

@@ -1,5 +1,7 @@
 //! Commands and receipts over HTTP. The gateway is a process of its own that can reach neither database.
 
+mod batches;
+mod dry_runs;
 mod processes;
 mod queries;
 mod traced;
@@ -104,11 +106,14 @@ async fn a_command_over_http_is_decided_once_and_its_sender_learns_what_became_o
     let mut gateway = Gateway::start(&instance, &[]).await;
     a_command_is_taken_and_its_receipt_is_completed(&gateway).await;
     who_prefers_to_wait_gets_the_outcome(&gateway).await;
+    a_receipt_is_waited_for_until_it_has_an_outcome(&gateway).await;
     a_key_that_comes_often_has_one_effect(&gateway, &instance).await;
     a_key_of_another_command_is_refused(&gateway).await;
     every_wrong_field_is_named(&gateway).await;
     each_client_has_its_own(&gateway).await;
     what_is_too_large_is_refused(&gateway).await;
+    dry_runs::what_would_become_of_a_command_is_told_without_effect(&gateway, &instance).await;
+    batches::many_commands_come_in_one_request(&gateway, &instance).await;
     no_token_is_told(&gateway).await;
     requests_are_counted(&gateway).await;
     gateway.process.stops().await;
@@ -139,8 +144,20 @@ async fn who_prefers_to_wait_gets_the_outcome(gateway: &Gateway) {
     assert_eq!((status, &problem["code"]), (409, &json!("customer-exists")), "{problem}");
     assert_eq!(
         (&problem["type"], &problem["receipt"]["status"]),
-        (&json!("urn:millrace:problem:rejected"), &json!("rejected"))
+        (&json!("/problems/rejected"), &json!("rejected"))
     );
+}
+
+async fn a_receipt_is_waited_for_until_it_has_an_outcome(gateway: &Gateway) {
+    let taken = sent(gateway.command(SHOP, "signup-8", "RegisterCustomer", &registration(8))).await;
+    assert_eq!(taken.status(), 202);
+    let (status, receipt) = gateway.receipt(SHOP, "signup-8?wait=20").await;
+    assert_eq!((status, &receipt["status"]), (200, &json!("completed")), "{receipt}");
+    assert_eq!(gateway.receipt(SHOP, "signup-8?wait=20").await, (200, receipt), "at once");
+    for (path, wrong) in [("signup-8?wait=soon", "wait"), ("shop/signup-8?weight=1", "weight")] {
+        let (status, problem) = gateway.receipt(SHOP, path).await;
+        assert_eq!((status, &problem["errors"][0]["path"]), (400, &json!(wrong)), "{problem}");
+    }
 }
 
 async fn a_key_that_comes_often_has_one_effect(gateway: &Gateway, instance: &Instance) {
@@ -161,7 +178,7 @@ async fn a_key_that_comes_often_has_one_effect(gateway: &Gateway, instance: &Ins
 
 async fn a_key_of_another_command_is_refused(gateway: &Gateway) {
     let (status, problem) = gateway.awaited("signup-3", "RegisterCustomer", &registration(4)).await;
-    let reused = json!("urn:millrace:problem:idempotency-key-reused");
+    let reused = json!("/problems/idempotency-key-reused");
     assert_eq!((status, &problem["type"]), (422, &reused), "{problem}");
 }
 
@@ -188,7 +205,7 @@ async fn each_client_has_its_own(gateway: &Gateway) {
 async fn what_is_too_large_is_refused(gateway: &Gateway) {
     let large = json!({"customer_id": customer(7), "name": "x".repeat(4_000)});
     let (status, problem) = answer(gateway.command(SHOP, "large", "RegisterCustomer", &large)).await;
-    assert_eq!((status, &problem["type"]), (413, &json!("urn:millrace:problem:body-too-large")));
+    assert_eq!((status, &problem["type"]), (413, &json!("/problems/body-too-large")));
 }
 
 async fn no_token_is_told(gateway: &Gateway) {
@@ -210,6 +227,7 @@ async fn without_kafka_or_receipts_the_gateway_says_when_to_come_again() {
     let mut gateway = Gateway::start(&instance, &[("KAFKA_BROKERS", NOWHERE)]).await;
     let refused = sent(gateway.command(SHOP, "1", "RegisterCustomer", &registration(1))).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    batches::a_batch_of_which_nothing_is_taken_may_come_again(&gateway).await;
     let unknown = sent(gateway.request(Method::GET, "receipts/1", SHOP)).await;
     assert_eq!((unknown.status().as_u16(), &unknown.headers()["retry-after"]), (503, &"5".parse().unwrap()));
     gateway.process.stops().await;

@@ -48,7 +48,7 @@ async fn a_gateway_that_is_full_says_when_to_come_again() {
     let refused = sent(gateway.command(SHOP, "2", "RegisterCustomer", &registration(2))).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
     let problem: serde_json::Value = refused.json().await.expect("JSON");
-    assert_eq!(problem["type"], "urn:millrace:problem:too-many-requests-in-flight");
+    assert_eq!(problem["type"], "/problems/too-many-requests-in-flight");
     gateway.process.stops().await;
     assert_eq!(waits.await.expect("a request").0, 202, "the one that had the place");
 }

@@ -5,7 +5,7 @@ use millrace_tests::{Instance, eventually, stack};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::{Gateway, NOWHERE, SHOP, WEB, answer, sent};
+use super::{Gateway, NOWHERE, SHOP, WEB, answer, dry_runs, sent};
 use crate::{beside_others, instance_with};
 
 const CONTEXTS: &str = r#"["accounts", "campaigns", "carts", "catalog", "customers", "inventory", "orders"]"#;
@@ -64,6 +64,7 @@ async fn what_the_views_show_is_asked_for_over_http() {
     a_statement_has_the_entries_of_a_half_open_range(&gateway).await;
     customers_and_products_are_searched(&gateway).await;
     rules_are_previewed_and_wrong_ones_named_by_place(&gateway).await;
+    dry_runs::a_missing_reference_is_told_at_once(&gateway).await;
     everything_wrong_with_a_request_is_named_at_once(&gateway).await;
     every_query_of_the_document_is_answered(&gateway).await;
     nobody_queries_what_the_registration_does_not_name(&gateway).await;
@@ -249,11 +250,7 @@ async fn everything_wrong_with_a_request_is_named_at_once(gateway: &Gateway) {
         .query("customers/ann/orders?limit=0&colour=red&from=now&status=lost")
         .header("Min-Version", "x");
     let (status, problem) = answer(asked).await;
-    assert_eq!(
-        (status, &problem["type"]),
-        (400, &json!("urn:millrace:problem:parameters-invalid")),
-        "{problem}"
-    );
+    assert_eq!((status, &problem["type"]), (400, &json!("/problems/parameters-invalid")), "{problem}");
     let errors = problem["errors"].as_array().expect("a list");
     let mut paths: Vec<&str> = errors.iter().filter_map(|error| error["path"].as_str()).collect();
     paths.sort_unstable();
@@ -275,7 +272,7 @@ async fn every_query_of_the_document_is_answered(gateway: &Gateway) {
         let path = named.join("/");
         for query in [String::new(), all_parameters(&of["get"])] {
             let (status, body) = answer(gateway.query(&format!("{path}?{query}"))).await;
-            let is_answered = status == 200 || body["type"] == "urn:millrace:problem:resource-unknown";
+            let is_answered = status == 200 || body["type"] == "/problems/resource-unknown";
             assert!(is_answered, "{path}?{query}: {status} {body}");
             asked += 1;
         }
@@ -311,7 +308,7 @@ async fn nobody_queries_what_the_registration_does_not_name(gateway: &Gateway) {
     let document = gateway.found("openapi.json").await;
     let paths = document["paths"].as_object().expect("paths");
     let queries = paths.iter().filter(|(path, of)| {
-        of.get("get").is_some() && !path.contains("receipts") && !path.ends_with("openapi.json")
+        of.get("get").is_some() && !path.contains("receipts") && !path.ends_with(".json")
     });
     let mut refused = 0;
     for (path, _) in queries {
@@ -344,13 +341,13 @@ async fn without_elasticsearch_the_views_answer_and_without_the_read_side_nothin
     };
     assert_eq!(gateway.found("customers/ann/orders").await["items"], json!([]));
     assert_eq!(answer(gateway.query("products/chai")).await.0, 404);
-    assert_eq!(refused(&gateway, "products?q=chai").await, "urn:millrace:problem:searches-unavailable");
+    assert_eq!(refused(&gateway, "products?q=chai").await, "/problems/searches-unavailable");
     the_gateway_is_a_reader(&instance, &gateway).await;
     pages_of_known_origins_may_call(&gateway).await;
     gateway.process.stops().await;
     let away = format!("postgres://reader@{NOWHERE}/none");
     let mut gateway = Gateway::start(&instance, &[(READER, &away)]).await;
-    assert_eq!(refused(&gateway, "products/chai").await, "urn:millrace:problem:queries-unavailable");
+    assert_eq!(refused(&gateway, "products/chai").await, "/problems/queries-unavailable");
     assert_eq!(gateway.found("products?q=chai").await["items"], json!([]), "searches need no Postgres");
     gateway.process.stops().await;
 }

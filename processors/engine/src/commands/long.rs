@@ -50,6 +50,7 @@ fn begin(shared: &Shared, stream: Stream, (at, version): (i64, i64)) -> WorkErro
     match streams.get(&stream) {
         Some(Some((since, hindrance))) if since.elapsed() < TRIED_AGAIN_AFTER => return hindrance.error(),
         Some(None) => {}
+        _ if !shared.folds_long => {}
         _ => {
             streams.insert(stream.clone(), None);
             tokio::spawn(refold(shared.clone(), stream, version));

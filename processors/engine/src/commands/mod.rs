@@ -7,6 +7,7 @@
 mod arrived;
 mod cache;
 mod decide;
+mod dry_run;
 mod identity;
 mod ledger;
 mod long;
@@ -27,6 +28,7 @@ use sqlx::PgConnection;
 use tokio::sync::OnceCell;
 
 pub use cache::{CacheFigures, StateCache};
+pub use dry_run::{Decider, Verdict, WouldBe};
 pub use identity::{Identity, is_content};
 pub use long::{IN_BATCH_MAX, fold_ahead};
 pub use refold::Refolders;
@@ -54,6 +56,8 @@ pub struct Shared {
     pub cache: Arc<StateCache>,
     /// How to fold a stream of any context again.
     pub refolders: Arc<Refolders>,
+    /// Whether a task folds streams again that are too long for a batch; a dry run has no task, and waits for that of the group.
+    pub folds_long: bool,
     /// The namespace of the topics.
     pub namespace: Namespace,
     /// Whether the outcome of each command is written.

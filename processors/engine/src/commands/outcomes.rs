@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_outcome_of_a_command_without_a_key_or_an_identity_has_the_key_of_its_place() {
-        let keyed = |key: &[u8]| Record::at("cmd", 1, 7, Some(key.to_vec()), None, Vec::new());
+        let keyed = |key: &[u8]| Record::at("cmd", 1, 7, Some(key.to_vec().into()), None, Vec::new());
         let readable = Identity { source: "shop".to_owned(), id: "1".to_owned() };
         assert_eq!(key_of(&keyed(b"k"), &readable), "k");
         assert_eq!(key_of(&keyed(b"k"), &Identity::of_place(&keyed(b"k"))), "1-7-0");

@@ -65,6 +65,26 @@ pub(super) async fn lock_and_load<C: Context>(
         .collect()
 }
 
+/// Loads streams as they are, without locking them, and inserts none.
+pub(super) async fn load<C: Context>(
+    connection: &mut PgConnection,
+    shared: &Shared,
+    ids: BTreeSet<String>,
+) -> Result<Locks<C::State>, WorkError> {
+    let rows = stream::states(connection, C::NAME, C::STATE_VERSION, ids.iter().cloned().collect()).await?;
+    // A row without events has no state that could be out of date.
+    let rows: Vec<_> = rows.into_iter().filter(|(_, version, ..)| *version > 0).collect();
+    let versions: HashMap<String, i64> =
+        rows.iter().map(|(id, version, ..)| (id.clone(), *version)).collect();
+    let mut states = complete(connection, shared, C::NAME, rows).await?;
+    let loaded = |id: String| {
+        let version = versions.get(&id).copied().unwrap_or_default();
+        let stream = parse::<C>(String::new(), version, states.remove(&id))?;
+        Ok((id, stream))
+    };
+    ids.into_iter().map(loaded).collect()
+}
+
 /// `BuildTooOld` for a state of a later version if a later release is deployed: otherwise this build and the later one would fold the
 /// whole stream again in turns. If none is deployed, the later release was rolled back, and the state is folded again.
 async fn refuse_newer<'s>(

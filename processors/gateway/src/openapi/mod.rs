@@ -9,6 +9,7 @@ mod tests;
 use millrace_ops::config::Config;
 use serde_json::{Map, Value as Json, json};
 
+use crate::asyncapi;
 use crate::problem::Kind;
 
 /// Where it is served.
@@ -21,7 +22,11 @@ pub(crate) fn document(config: &Config) -> Json {
     if config.gateway.reader_url.is_some() {
         paths.extend(queries::paths(config));
     }
-    paths.insert(PATH.to_owned(), json!({"get": own()}));
+    paths.insert(PATH.to_owned(), json!({"get": contract("openapi", "This document.")}));
+    paths.insert(
+        asyncapi::PATH.to_owned(),
+        json!({"get": contract("asyncapi", "The topics, as AsyncAPI 3.0.")}),
+    );
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -38,9 +43,10 @@ pub(crate) fn document(config: &Config) -> Json {
     })
 }
 
-fn own() -> Json {
-    let document = json!({"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}});
-    json!({"operationId": "openapi", "summary": "This document.", "responses": responses([("200", document)], &[])})
+fn contract(name: &str, summary: &str) -> Json {
+    let document =
+        json!({"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}});
+    json!({"operationId": name, "summary": summary, "responses": responses([("200", document)], &[])})
 }
 
 /// The problem that every refusal is (RFC 9457).
@@ -66,7 +72,7 @@ fn responses<const N: usize>(own: [(&str, Json); N], problems: &[Kind]) -> Json 
         own.into_iter().map(|(status, response)| (status.to_owned(), response)).collect();
     for kind in &problems {
         let status = kind.status().to_string();
-        let types = problems.iter().filter(|other| other.status() == kind.status()).map(|kind| kind.urn());
+        let types = problems.iter().filter(|other| other.status() == kind.status()).map(|kind| kind.type_());
         let types: Vec<String> = types.collect();
         responses.entry(status).or_insert_with(|| refused(&types));
     }

@@ -7,7 +7,9 @@ use millrace_ops::contract;
 use serde_json::Value as Json;
 
 use super::{PATH, document};
+use crate::asyncapi;
 use crate::queries::table::{PREVIEW, ROUTES};
+use crate::routes::batch::PATH as BATCH;
 
 fn whole() -> (Config, Json) {
     let gateway =
@@ -26,7 +28,7 @@ fn every_route_and_every_command_is_in_the_document_and_nothing_else() {
     let (config, document) = whole();
     let mut expected: BTreeSet<String> = ROUTES.iter().map(|route| route.path.to_owned()).collect();
     expected.extend(contract::commands(&config).map(|command| format!("/v1/commands/{}", command.name)));
-    let others = [PATH, PREVIEW, "/v1/receipts/{id}", "/v1/receipts/{source}/{id}"];
+    let others = [PATH, asyncapi::PATH, BATCH, PREVIEW, "/v1/receipts/{id}", "/v1/receipts/{source}/{id}"];
     expected.extend(others.map(str::to_owned));
     assert_eq!(paths(&document), expected);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use millrace_store::freshness;
+use tokio::sync::Semaphore;
 
 use super::route::{Route, Source};
 use super::{Queries, Unanswered};
@@ -81,7 +82,7 @@ impl Queries {
         route.views().iter().filter(folds).copied().collect()
     }
 
-    /// Waits until the views of a route have the version, for some time.
+    /// Waits until the views of a route have the version, for some time, in one of the places that its caller has.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -89,10 +90,11 @@ impl Queries {
         &self,
         route: &Route,
         least: &LeastVersion,
-        within: Duration,
+        (within, own): (Duration, &Semaphore),
     ) -> Result<Reached, Unanswered> {
         let Some(mut version) = self.behind(route, least).await? else { return Ok(Reached::Yes) };
-        let _place = self.waiting.try_acquire().map_err(|_| Unanswered::Full)?;
+        let (own, place) = (own.try_acquire(), self.waiting.try_acquire());
+        let (Ok(_own), Ok(_place)) = (own, place) else { return Err(Unanswered::Full) };
         let until = tokio::time::Instant::now() + within;
         let mut pause = ASKED_AGAIN_AFTER;
         while tokio::time::Instant::now() + pause <= until {

@@ -49,7 +49,7 @@ pub(crate) struct Queries {
 }
 
 /// Requests that wait for a version, at most: each asks Postgres again and again.
-const WAITING_MAX: usize = 32;
+pub(crate) const WAITING_MAX: usize = 32;
 
 /// What a query found.
 #[derive(Debug)]

@@ -6,15 +6,18 @@ use millrace_ops::config::Gateway;
 use millrace_ops::failure::Failure;
 use millrace_ops::http;
 use millrace_ops::receipts::Receipt;
-use millrace_ops::send::Acknowledged;
-use reqwest::{Client, StatusCode, Url};
+use millrace_ops::send::Ready;
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, Wait};
+use super::decisions::{Decision, Trial};
+use super::{Asked, Outcome, Wait, WaitForAll};
 
 /// How long a receipt may take: a command that is not decided is looked for in Kafka.
 const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
+/// How long a decision without effect may take.
+const DECISION_WITHIN: Duration = Duration::from_secs(10);
 /// How much longer than the wait an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -55,17 +58,34 @@ impl Asking {
         self.ask(&["receipts", source, id], None, RECEIPT_WITHIN).await
     }
 
-    /// The outcome of a command that Kafka has acknowledged; `None` when there is none within this time.
+    /// The outcome of a command whose record is at this partition and offset; `None` when there is none within this time.
     pub(crate) async fn outcome(
         &self,
         (source, id): (&str, &str),
-        acknowledged: &Acknowledged,
+        (partition, offset): (i32, i64),
         within: Duration,
     ) -> Result<Option<Outcome>, Unanswered> {
-        let Acknowledged { partition, offset, .. } = *acknowledged;
         let wait_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let wait = Wait { partition, offset, wait_ms };
         self.ask(&["outcomes", source, id], Some(wait), within + ANSWER_WITHIN).await
+    }
+
+    /// The outcomes of commands in their order; `None` for those that have none within this time.
+    pub(crate) async fn outcomes(
+        &self,
+        commands: Vec<Asked>,
+        within: Duration,
+    ) -> Result<Vec<Option<Outcome>>, Unanswered> {
+        let wait_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let request = self.client.post(self.url_of(&["outcomes"], None)).timeout(within + ANSWER_WITHIN);
+        let found = self.answered(request.json(&WaitForAll { commands, wait_ms })).await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// What would become of a command; `None` when the role `commands` cannot tell.
+    pub(crate) async fn decision(&self, ready: &Ready) -> Result<Option<Decision>, Unanswered> {
+        let request = self.client.post(self.url_of(&["decisions"], None)).timeout(DECISION_WITHIN);
+        self.answered(request.json(&Trial::of(ready))).await
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -74,7 +94,10 @@ impl Asking {
         wait: Option<Wait>,
         within: Duration,
     ) -> Result<Option<T>, Unanswered> {
-        let request = self.client.get(self.url_of(path, wait)).timeout(within);
+        self.answered(self.client.get(self.url_of(path, wait)).timeout(within)).await
+    }
+
+    async fn answered<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Option<T>, Unanswered> {
         let answer = request.bearer_auth(self.token.expose_secret()).send().await;
         let answer = answer.map_err(|error| Unanswered::Unreachable(error.without_url()))?;
         match answer.status() {

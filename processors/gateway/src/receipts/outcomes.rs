@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_ops::receipts::{Receipt, Receipts, Recorded};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// The delay between queries while a command is waited for.
@@ -38,10 +39,34 @@ impl Outcomes {
         place: (i32, i64),
         within: Duration,
     ) -> Option<Recorded> {
-        let (told, outcome) = oneshot::channel();
-        self.all().entry(identity).or_default().push(Waiting { place, told });
+        self.of_all(vec![(identity, place)], within).await.pop().flatten()
+    }
+
+    /// The outcomes of records in their order; `None` for those that have none within this time.
+    pub(super) async fn of_all(
+        &self,
+        records: Vec<(Identity, (i32, i64))>,
+        within: Duration,
+    ) -> Vec<Option<Recorded>> {
+        let until = Instant::now() + within;
+        let mut found = Vec::with_capacity(records.len());
+        for outcome in self.waiting_for(records) {
+            // After that time those that are told already are still taken.
+            found.push(timeout_at(until, outcome).await.ok().and_then(Result::ok));
+        }
+        found
+    }
+
+    fn waiting_for(&self, records: Vec<(Identity, (i32, i64))>) -> Vec<oneshot::Receiver<Recorded>> {
+        let mut all = self.all();
+        let outcomes = records.into_iter().map(|(identity, place)| {
+            let (told, outcome) = oneshot::channel();
+            all.entry(identity).or_default().push(Waiting { place, told });
+            outcome
+        });
+        let outcomes = outcomes.collect();
         self.more.notify_one();
-        tokio::time::timeout(within, outcome).await.ok()?.ok()
+        outcomes
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Identity, Vec<Waiting>>> {
@@ -67,6 +92,7 @@ impl Outcomes {
 
     /// Asks for these, and returns the delay before the next query.
     async fn found(&self, receipts: &Receipts, asked: &[Identity]) -> Duration {
+        let began = Instant::now();
         let asked: Vec<(&str, &str)> =
             asked.iter().map(|(source, id)| (source.as_str(), id.as_str())).collect();
         match receipts.decided(&asked).await {
@@ -76,7 +102,8 @@ impl Outcomes {
                 return FAILED_FOR;
             }
         }
-        ASKED_EVERY
+        // The outcomes of many commands take a longer query: it takes half of the time at most.
+        began.elapsed().max(ASKED_EVERY)
     }
 
     /// The commands that are still waited for.

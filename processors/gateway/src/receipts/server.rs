@@ -3,28 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_engine::supervision::{Restarts, caught, restarted};
 use millrace_ops::config::Config;
+use millrace_ops::dry_run::DryRuns;
 use millrace_ops::failure::Failure;
-use millrace_ops::receipts::{Receipts, Recorded};
+use millrace_ops::receipts::Receipts;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::decisions::{Decision, Trial};
 use super::outcomes::Outcomes;
-use super::{Outcome, Wait};
+use super::{Asked, Outcome, Wait, WaitForAll};
 use crate::connections::{Limits, accept, listen};
 use crate::token::Token;
 
 /// Concurrent searches for receipts: each may read Kafka for commands that are not decided.
 const SEARCHES_MAX: usize = 4;
+/// Concurrent decisions without effect; further ones wait.
+const TRIALS_MAX: usize = 4;
+/// Bytes of a command to be decided without effect, at most: more than Kafka takes, in hexadecimal digits.
+const TRIAL_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a question for several outcomes, at most: ids of a full batch.
+const ASKED_BYTES_MAX: usize = 16 << 20;
 /// Longer waits are cut.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 const LIMITS: Limits = Limits {
@@ -41,6 +49,9 @@ struct Answering {
     receipts: Receipts,
     outcomes: Outcomes,
     searches: Semaphore,
+    dry_runs: DryRuns,
+    /// Places of decisions without effect.
+    trials: Semaphore,
 }
 
 /// Answers questions about receipts until `stop`, if that is configured.
@@ -62,6 +73,8 @@ pub async fn serve(
         receipts: Receipts::new(config)?,
         outcomes: Outcomes::default(),
         searches: Semaphore::new(SEARCHES_MAX),
+        dry_runs: DryRuns::new(config)?,
+        trials: Semaphore::new(TRIALS_MAX),
     });
     tracing::info!(%address, "answering questions about receipts");
     Ok(Some(tokio::spawn(async move {
@@ -75,6 +88,8 @@ fn router(answering: &Arc<Answering>) -> Router {
     Router::new()
         .route("/receipts/{source}/{id}", get(receipt))
         .route("/outcomes/{source}/{id}", get(outcome))
+        .route("/outcomes", post(outcomes).layer(DefaultBodyLimit::max(ASKED_BYTES_MAX)))
+        .route("/decisions", post(decide).layer(DefaultBodyLimit::max(TRIAL_BYTES_MAX)))
         .route_layer(from_fn_with_state(answering.clone(), authenticate))
         .with_state(answering.clone())
 }
@@ -117,9 +132,39 @@ async fn outcome(
 ) -> Response {
     let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
     match answering.outcomes.of(identity, (partition, offset), within).await {
-        Some(Recorded { receipt, fingerprint }) => {
-            Json(Outcome { receipt, fingerprint: hex::encode(fingerprint) }).into_response()
-        }
+        Some(recorded) => Json(Outcome::from(recorded)).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// The outcomes of records in their order, `null` for those that have none in time.
+async fn outcomes(
+    State(answering): State<Arc<Answering>>,
+    Json(WaitForAll { commands, wait_ms }): Json<WaitForAll>,
+) -> Json<Vec<Option<Outcome>>> {
+    let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
+    let asked = commands
+        .into_iter()
+        .map(|Asked { source, id, partition, offset }| ((source, id), (partition, offset)));
+    let found = answering.outcomes.of_all(asked.collect(), within).await;
+    Json(found.into_iter().map(|recorded| recorded.map(Outcome::from)).collect())
+}
+
+/// What would become of a command, or 404 when the instance does not have its context.
+async fn decide(
+    State(answering): State<Arc<Answering>>,
+    Json(Trial { context, key, value }): Json<Trial>,
+) -> Response {
+    let Ok(value) = hex::decode(value) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(_place) = answering.trials.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    match answering.dry_runs.decide(&context, &key, &value).await {
+        Ok(Some(verdict)) => Json(Decision::from(verdict)).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "a command cannot be decided without effect");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
     }
 }

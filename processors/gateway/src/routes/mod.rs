@@ -1,8 +1,16 @@
 //! The routes.
 
+pub(crate) mod batch;
+mod body;
 mod commands;
+mod dry_run;
+mod fit;
+mod line;
+mod pages;
+mod parameter;
 mod queries;
 mod receipts;
+mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -16,11 +24,13 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use bytesize::ByteSize;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::access::accompany;
+use crate::asyncapi;
 use crate::gateway::{Gateway, admit};
 use crate::openapi;
 use crate::problem::{Kind, Problem};
@@ -30,17 +40,20 @@ const PREFLIGHT_KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// Every route, behind the limits that every request passes.
 pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
-    let body_max = usize::try_from(gateway.config.gateway.body_max.as_u64()).unwrap_or(usize::MAX);
+    let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    let (body_max, batch_max) =
+        (bytes(gateway.config.gateway.body_max), bytes(gateway.config.gateway.batch_max));
     Router::new()
+        .route(batch::PATH, post(batch::send).layer(DefaultBodyLimit::max(batch_max)))
         .route("/v1/commands/{type}", post(commands::send))
         .route("/v1/receipts/{id}", get(receipts::own))
         .route("/v1/receipts/{source}/{id}", get(receipts::of_source))
         .route(openapi::PATH, get(document))
+        .route(asyncapi::PATH, get(topics))
         .merge(queries::router())
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Kind::METHOD, "POST a command, GET anything else")
-        })
+        .method_not_allowed_fallback(other_method)
         .route_layer(from_fn_with_state(gateway.clone(), admit))
+        .merge(pages::router().method_not_allowed_fallback(other_method))
         .fallback(|| async { Problem::new(Kind::UNKNOWN_PATH, "docs/http.md has the routes") })
         .layer(DefaultBodyLimit::max(body_max))
         .layer(CompressionLayer::new())
@@ -49,9 +62,18 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .with_state(gateway.clone())
 }
 
+async fn other_method() -> Problem {
+    Problem::new(Kind::METHOD, "POST a command, GET anything else")
+}
+
 /// The OpenAPI document.
 async fn document(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], gateway.document())
+}
+
+/// The AsyncAPI document.
+async fn topics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], gateway.topics())
 }
 
 /// Pages of these origins may call from a browser; without origins no page may. A token is never sent by itself, so there are no

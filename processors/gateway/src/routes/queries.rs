@@ -12,10 +12,10 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use millrace_ops::config::Subject;
 
-use super::commands::body;
+use super::body::body;
 use crate::clients::Client;
 use crate::gateway::Gateway;
-use crate::headers::{expect_json, wait};
+use crate::headers::{JSON, expect, wait};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::queries::route::{Route, Shape, Source};
 use crate::queries::table::{PREVIEW, ROUTES};
@@ -50,7 +50,7 @@ async fn answer(
     let (mut parts, _) = request.into_parts();
     let (asked, least) = read(queries, route, &mut parts).await?;
     if let Some(least) = least {
-        reach(&gateway, queries, route, &least, &parts.headers).await?;
+        reach(&gateway, &client, (queries, route), &least, &parts.headers).await?;
     }
     let answer = queries.answer(route, &asked).await.map_err(unanswered)?;
     match &route.source {
@@ -103,13 +103,14 @@ async fn read(
 
 async fn reach(
     gateway: &Gateway,
-    queries: &Queries,
-    route: &Route,
+    client: &Client,
+    (queries, route): (&Queries, &Route),
     least: &LeastVersion,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
     let within = wait(headers, gateway.wait_max()).unwrap_or(VERSION_WITHIN.min(gateway.wait_max()));
-    let reached = gateway.stop.run_until_cancelled(queries.reach(route, least, within)).await;
+    let reached =
+        gateway.stop.run_until_cancelled(queries.reach(route, least, (within, &client.versions))).await;
     match reached.transpose().map_err(unanswered)? {
         Some(Reached::Yes) => Ok(()),
         Some(Reached::Only(version)) => {
@@ -132,7 +133,7 @@ async fn preview(
     if !queries.has_view("customers") {
         return Err(Problem::new(Kind::UNKNOWN_PATH, "this instance has not the views of this query"));
     }
-    expect_json(request.headers())?;
+    expect(JSON, request.headers())?;
     if request.headers().contains_key(MIN_VERSION) {
         let message = "is for queries that name what they ask for".to_owned();
         return Err(refused(vec![FieldError { path: "Min-Version".to_owned(), message }]));

@@ -80,7 +80,7 @@ async fn problem_of(answer: Response<Body>) -> (u16, String) {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
     assert_eq!(body["status"], status);
-    (status, body["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned())
+    (status, body["type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
 }
 
 #[tokio::test]
@@ -208,4 +208,27 @@ async fn a_read_side_that_does_not_answer_holds_no_more_queries_than_there_are_p
     let given_up = problem_of(first.await.unwrap().unwrap()).await;
     assert_eq!(given_up, (503, "queries-unavailable".to_owned()));
     assert_ne!(problem_of(product().await.unwrap()).await, full, "the place is free again");
+}
+
+#[tokio::test]
+async fn pages_need_no_token_ask_no_other_host_and_run_their_own_scripts_alone() {
+    let page = async |path: &str| {
+        let page = answer(Request::get(path).body(Body::empty()).unwrap()).await;
+        let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        let status = page.status().as_u16();
+        let body = to_bytes(page.into_body(), 10_000_000).await.unwrap();
+        (status, policy, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, policy, body) = page("/docs?of=%3Cscript%3E").await;
+    assert!(status == 200 && policy.contains("script-src 'self';"), "{policy}");
+    assert!(!body.contains("http") && !body.contains("of="), "{body}");
+    for file in body.split('"').filter(|text| text.starts_with("docs/")) {
+        assert_eq!(page(&format!("/{file}")).await.0, 200, "{file}");
+    }
+    let (status, policy, body) = page("/problems/fields-invalid").await;
+    assert!(status == 200 && policy.contains("default-src 'none'"), "{policy}");
+    assert!(body.contains("What to do"), "{body}");
+    for other in ["/problems/unknown", "/docs/swagger-ui-bundle.js.map", "/docs/oauth2-redirect.html"] {
+        assert_eq!(page(other).await.0, 404, "{other}");
+    }
 }

@@ -35,6 +35,10 @@ pub struct Gateway {
     /// The size of a request's body, at most. Kafka takes records up to 1 MiB.
     #[serde_as(as = "Human")]
     pub body_max: ByteSize,
+    /// The size of the body of a batch of commands, at most; each of its lines has `gateway.body_max`. A client sends one batch at a
+    /// time, and a process takes four.
+    #[serde_as(as = "Human")]
+    pub batch_max: ByteSize,
     /// Concurrent requests of all clients in each process, at most; further ones are answered with 503.
     pub requests_max: usize,
     /// Requests per second of each client in each process, at most; further ones are answered with 429. A second's worth may come
@@ -147,6 +151,7 @@ impl Default for Gateway {
             listen: None,
             clients: Vec::new(),
             body_max: ByteSize::kib(256),
+            batch_max: ByteSize::mib(4),
             requests_max: 256,
             requests_per_second: 100,
             wait_max: Duration::from_secs(20),
@@ -218,6 +223,7 @@ impl Gateway {
         let mut problems: Vec<String> = self.clients.iter().flat_map(Client::problems).collect();
         let others = [
             positive("gateway.body_max", self.body_max.as_u64()),
+            positive("gateway.batch_max", self.batch_max.as_u64()),
             (!(1..=REQUESTS_MAX).contains(&self.requests_max)).then(|| {
                 format!("gateway.requests_max must be 1 to {REQUESTS_MAX}, not {}", self.requests_max)
             }),

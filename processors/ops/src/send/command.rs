@@ -52,10 +52,40 @@ impl Command {
         }
     }
 
-    /// The same within a trace, unless the text is not a W3C trace context.
+    /// Reads one CloudEvent in JSON.
+    ///
+    /// # Errors
+    /// [`Unfit::Syntax`].
+    pub fn read(text: &[u8]) -> Result<Self, Unfit> {
+        serde_json::from_slice(text).map_err(|error| Unfit::Syntax(explained(&error)))
+    }
+
+    /// The short or full name of its type, as it was given.
+    pub fn type_(&self) -> &str {
+        &self.type_
+    }
+
+    /// Its `ce_source`, if it names one.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// Its `ce_id`, if it names one.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The same with this identity.
+    #[must_use]
+    pub fn identified(self, source: &str, id: &str) -> Self {
+        Self { source: Some(source.to_owned()), id: Some(id.to_owned()), ..self }
+    }
+
+    /// The same within a trace, unless it names one, or the text is not a W3C trace context.
     #[must_use]
     pub fn traced(mut self, traceparent: Option<&str>) -> Self {
-        self.traceparent = traceparent.filter(|text| is_traceparent(text)).map(str::to_owned);
+        let other = || traceparent.filter(|text| is_traceparent(text)).map(str::to_owned);
+        self.traceparent = self.traceparent.or_else(other);
         self
     }
 }
@@ -106,8 +136,7 @@ pub(super) struct Outgoing {
 
 /// Reads a command.
 pub(super) fn read(text: &RawValue, source: &str, schemas: &SchemaIds) -> Result<Outgoing, Unfit> {
-    let command = serde_json::from_str(text.get()).map_err(|error| Unfit::Syntax(explained(&error)))?;
-    outgoing(command, source, schemas)
+    outgoing(Command::read(text.get().as_bytes())?, source, schemas)
 }
 
 /// Encodes a command; `source` is that of commands that name none.

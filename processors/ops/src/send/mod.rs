@@ -27,7 +27,7 @@ use values::{Found, Values};
 use wait::{Handed, Identity, Ledger, NAMED_MAX};
 
 pub use command::{Command, Unfit};
-pub use single::{Acknowledged, SingleSender, Unsent};
+pub use single::{Acknowledged, Encoder, Ready, SingleSender, Unsent};
 pub use wait::{Failed, Outcomes};
 
 /// The timeout for the acknowledgement of a command.

@@ -1,4 +1,4 @@
-//! Single commands, each of which waits for Kafka's acknowledgement.
+//! Commands whose sender waits for Kafka's acknowledgement of each: one alone, or several.
 
 use std::time::Duration;
 
@@ -20,13 +20,21 @@ const WITHIN: Duration = Duration::from_secs(4);
 /// Properties for low latency, unless they are configured.
 const CHOSEN: &[Property] = &[(&["linger.ms", "queue.buffering.max.ms"], "0"), IN_FLIGHT];
 
-/// Sends single commands as [`send`](super::send) sends many: with the same checks, schemas, headers and partitions.
+/// Sends commands of requests as [`send`](super::send) sends a stream of them: with the same checks, schemas, headers and partitions.
 pub struct SingleSender {
     config: Config,
     /// Loaded when first needed, since the registry may be away at the start.
     ids: OnceCell<SchemaIds>,
     sender: Sender,
 }
+
+/// Makes commands ready for Kafka.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoder<'s>(&'s SchemaIds);
+
+/// A command that fits its schema.
+#[derive(Debug)]
+pub struct Ready(Outgoing);
 
 /// A command that Kafka has acknowledged.
 #[derive(Debug, Clone)]
@@ -66,10 +74,27 @@ impl SingleSender {
     /// # Errors
     /// See [`Unsent`].
     pub async fn send(&self, command: Command) -> Result<Acknowledged, Unsent> {
-        let ids = self.ids().await.map_err(Unsent::Unavailable)?;
-        let outgoing = command::outgoing(command, super::SOURCE, ids).map_err(Unsent::Unfit)?;
-        let (partition, offset) = self.delivered(&outgoing).await.map_err(|error| self.unsent(&error))?;
-        Ok(Acknowledged { partition, offset, definition: outgoing.definition, value: outgoing.value })
+        let encoder = self.encoder().await.map_err(Unsent::Unavailable)?;
+        let ready = encoder.ready(command).map_err(Unsent::Unfit)?;
+        self.acknowledged(self.handed_over(&ready), ready).await
+    }
+
+    /// Encodes commands with the registry's schema ids.
+    ///
+    /// # Errors
+    /// When the registry does not answer in time.
+    pub async fn encoder(&self) -> Result<Encoder<'_>, Failure> {
+        self.ids().await.map(Encoder)
+    }
+
+    /// Sends commands in this order, which those of a key keep, and waits until Kafka has acknowledged or refused each.
+    pub async fn send_all(&self, commands: Vec<Ready>) -> Vec<Result<Acknowledged, Unsent>> {
+        let told: Vec<_> = commands.iter().map(|ready| self.handed_over(ready)).collect();
+        let mut sent = Vec::with_capacity(commands.len());
+        for (told, ready) in told.into_iter().zip(commands) {
+            sent.push(self.acknowledged(told, ready).await);
+        }
+        sent
     }
 
     async fn ids(&self) -> Result<&SchemaIds, Failure> {
@@ -81,12 +106,25 @@ impl SingleSender {
         tokio::time::timeout(WITHIN, loaded).await.map_err(silent).flatten()
     }
 
-    async fn delivered(&self, outgoing: &Outgoing) -> Delivered {
+    /// Hands a command to the client, which tells what became of it.
+    fn handed_over(&self, Ready(outgoing): &Ready) -> oneshot::Receiver<Delivered> {
         let (told, delivered) = oneshot::channel();
         // A caller that has gone does not ask any more.
         let told = move |said: Delivered| drop(told.send(said));
-        self.sender.send(outgoing, Box::new(told)).map_err(|(error, _)| error)?;
-        delivered.await.unwrap_or(Err(KafkaError::Canceled))
+        if let Err((error, told)) = self.sender.send(outgoing, Box::new(told)) {
+            told(Err(error));
+        }
+        delivered
+    }
+
+    async fn acknowledged(
+        &self,
+        told: oneshot::Receiver<Delivered>,
+        Ready(Outgoing { definition, value, .. }): Ready,
+    ) -> Result<Acknowledged, Unsent> {
+        let delivered = told.await.unwrap_or(Err(KafkaError::Canceled));
+        let (partition, offset) = delivered.map_err(|error| self.unsent(&error))?;
+        Ok(Acknowledged { partition, offset, definition, value })
     }
 
     fn unsent(&self, error: &KafkaError) -> Unsent {
@@ -94,6 +132,33 @@ impl SingleSender {
             KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => Unsent::TooLarge,
             error => Unsent::Unavailable(kafka::failure(&self.config.kafka, error)),
         }
+    }
+}
+
+impl Encoder<'_> {
+    /// Checks a command without sending it.
+    ///
+    /// # Errors
+    /// See [`Unfit`].
+    pub fn ready(&self, command: Command) -> Result<Ready, Unfit> {
+        command::outgoing(command, super::SOURCE, self.0).map(Ready)
+    }
+}
+
+impl Ready {
+    /// The type of the command.
+    pub fn definition(&self) -> &'static Definition {
+        self.0.definition
+    }
+
+    /// The key of its record.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// The value of its record, with the schema's id.
+    pub fn value(&self) -> &[u8] {
+        &self.0.value
     }
 }
 
