@@ -106,7 +106,7 @@ async fn dead_and_then_completed(instance: &Instance) {
 /// Its producer sends it again, once its customer is there.
 async fn dead_twice_and_then_sent_again(instance: &Instance) {
     let late = place(3, &customer(3), &product(1));
-    instance.send(&[late.clone()]).await;
+    instance.send(std::slice::from_ref(&late)).await;
     becomes(&instance.write, DEAD, 1).await;
     redrive(instance).await;
     becomes(&instance.write, DEAD, 1).await;
