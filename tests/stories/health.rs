@@ -47,7 +47,6 @@ async fn each_component_that_is_away_is_shown_since_when_and_a_restart_is_never_
         process.shows(component, "answers").await;
         is_ready(&process).await;
         let begun = an_outage_is_two_lines(&process, component).await;
-        each_dependency_is_waited_for_in_one_line(&process);
         assert!(component != ASKED_TWICE || begun == 1, "{component}: {begun}\n{}", process.log());
     }
     assert!(!process.log().contains("librdkafka"), "Kafka's client has its own way of telling");
@@ -69,16 +68,6 @@ async fn is_away_longer_than_until_it_was_asked_again(process: &Process) {
         }
     })
     .await;
-}
-
-/// Whatever number of groups and indices waits for it, and however often it is tried again, in each of its outages.
-fn each_dependency_is_waited_for_in_one_line(process: &Process) {
-    let log = process.log();
-    let begun = log.matches("an outage begins").count();
-    for dependency in ["kafka", "postgres", "elasticsearch", "registry"] {
-        let lines = log.matches(&format!("work waits for a dependency dependency=\"{dependency}\"")).count();
-        assert!(lines <= begun + 1, "{lines} lines of {dependency} in {begun} outages:\n{log}");
-    }
 }
 
 /// One when it begins and one when it ends, with its length. Returns how often it began.

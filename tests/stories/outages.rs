@@ -45,8 +45,14 @@ impl MidLoad {
         Self { process, instance, _turn: turn }
     }
 
+    /// In one line, however many wait, and however often they try again.
     async fn reports_an_outage_of_postgres(&self) {
-        self.process.reports("millrace_outage", &[("dependency", "postgres")], 1.0).await;
+        let began = Instant::now();
+        self.process.reports("millrace_outage", &[("dependency", "postgres")], 2.0).await;
+        let log = self.process.log();
+        let lines = log.matches("work waits for a dependency dependency=\"postgres\"").count();
+        let minutes = began.elapsed().as_secs() / 60;
+        assert!((1..=1 + minutes as usize).contains(&lines), "{lines} lines in {minutes} minutes:\n{log}");
     }
 
     async fn has_commands_left(&self) {

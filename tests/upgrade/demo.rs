@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use millrace_tests::instance::Build;
 use millrace_tests::outside::Outside;
@@ -12,6 +13,7 @@ use millrace_tests::{Instance, Process, becomes, eventually};
 use reqwest::Method;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::readers::Readers;
 use super::sagas::CONTEXTS;
@@ -21,7 +23,7 @@ use super::{DEAD, SETTINGS, set_up_with, workshop};
 const DECLINING: [&str; 4] = ["--decline", "5", "--seed", "7"];
 /// The build of the next release, as the third.
 const THIRD: [(&str, &str); 1] = [("FAILPOINTS", "release=return(3)")];
-/// Orders that are placed at a time; a producer takes about a second from its start to its end.
+/// Orders that are placed each second.
 const AT_ONCE: usize = 3;
 const ORDERS: i64 = 830;
 const DECIDED: &str = "SELECT count(*) FROM command WHERE status = 'completed'";
@@ -88,10 +90,10 @@ fn northwind(phase: &str) -> Vec<String> {
 
 /// As the page on upgrades says: set up, replace one process after the other, wait until every view serves in its new shape.
 async fn rolls(to: &Build, processes: &mut [Process; 2], trade: &Trade) {
-    let before = trade.placed();
     to.millrace(&["setup"]).await.expect_success();
     replaced(to, processes).await;
     trade.is_sent_by(to).await;
+    let before = trade.placed();
     to.millrace(&["setup", "--wait"]).await.expect_success();
     assert!(trade.placed() > before, "no order was placed meanwhile");
 }
@@ -228,11 +230,13 @@ impl Trade {
 
 async fn place(producer: Arc<Mutex<Build>>, stop: Arc<AtomicBool>, placed: Arc<AtomicUsize>) {
     let mut orders = northwind("place");
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !orders.is_empty() {
         let count = if stop.load(Ordering::SeqCst) { orders.len() } else { AT_ONCE.min(orders.len()) };
         let some: Vec<String> = orders.drain(..count).collect();
         producer.lock().await.send(&some).await;
         placed.fetch_add(count, Ordering::SeqCst);
-        tokio::task::yield_now().await;
+        seconds.tick().await;
     }
 }

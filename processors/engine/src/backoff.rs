@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
@@ -13,11 +13,19 @@ use crate::metrics;
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// How many wait for each dependency now.
-static WAITING: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+/// How often the log names an error of a dependency, at most: it may change while the dependency is waited for.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// When the log has last named an error of each dependency.
+static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
 
-fn waiting() -> MutexGuard<'static, BTreeMap<String, usize>> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the log is to name an error of a dependency now.
+fn is_told(dependency: &str, now: Instant) -> bool {
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = told.get(dependency).is_none_or(|at| now.saturating_duration_since(*at) >= TOLD_EVERY);
+    if is_due {
+        told.insert(dependency.to_owned(), now);
+    }
+    is_due
 }
 
 /// Growing delays with jitter, without end.
@@ -27,26 +35,19 @@ pub struct Backoff {
     outage: Option<Outage>,
 }
 
-/// Counts, in the metrics too, as long as it lives.
+/// Counts in the metrics as long as it lives.
 struct Outage(String);
 
 impl Outage {
-    /// With whether nothing else of the process waits for that dependency.
-    fn of(dependency: &str) -> (Self, bool) {
+    fn of(dependency: &str) -> Self {
         metrics::OUTAGE.with_label_values(&[dependency]).inc();
-        let mut waiting = waiting();
-        let others = waiting.entry(dependency.to_owned()).or_default();
-        *others += 1;
-        (Self(dependency.to_owned()), *others == 1)
+        Self(dependency.to_owned())
     }
 }
 
 impl Drop for Outage {
     fn drop(&mut self) {
         metrics::OUTAGE.with_label_values(&[self.0.as_str()]).dec();
-        if let Some(others) = waiting().get_mut(&self.0) {
-            *others -= 1;
-        }
     }
 }
 
@@ -74,33 +75,25 @@ impl Backoff {
     /// Waits for the next delay; false when stopped meanwhile. The metrics show an outage of `dependency` until this is dropped, or
     /// waits for another one.
     pub(crate) async fn wait_for(&mut self, dependency: &str, stop: &CancellationToken) -> bool {
-        self.begin(dependency);
+        if self.outage.as_ref().is_none_or(|outage| outage.0 != dependency) {
+            self.outage = Some(Outage::of(dependency));
+        }
         self.wait_unless(stop).await
     }
 
-    /// As [`wait_for`](Self::wait_for), because of an error that others of the process meet too: the log has only what the first of
-    /// them, `what`, has met.
+    /// As [`wait_for`](Self::wait_for), because of an error that others of the process meet too: the log has what one of them, `what`,
+    /// has met, once in [`TOLD_EVERY`].
     pub(crate) async fn wait_out(
         &mut self,
         dependency: &str,
         (what, error): (&str, &(dyn Display + Sync)),
         stop: &CancellationToken,
     ) -> bool {
-        match self.begin(dependency) {
+        match is_told(dependency, Instant::now()) {
             true => tracing::warn!(dependency, what, %error, "work waits for a dependency"),
             false => tracing::debug!(dependency, what, %error, "work waits for a dependency"),
         }
-        self.wait_unless(stop).await
-    }
-
-    /// Shows an outage from now on; true when it is a new one for all of the process.
-    fn begin(&mut self, dependency: &str) -> bool {
-        if self.outage.as_ref().is_some_and(|outage| outage.0 == dependency) {
-            return false;
-        }
-        let (outage, first) = Outage::of(dependency);
-        self.outage = Some(outage);
-        first
+        self.wait_for(dependency, stop).await
     }
 
     /// Waits for the next delay; false when stopped meanwhile.
@@ -137,14 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_those_who_wait_begins_the_outage_and_the_last_one_ends_it() {
-        let [mut one, mut other] = [(); 2].map(|()| Backoff::new());
-        let begun = [&mut one, &mut other].map(|backoff| backoff.begin("a component of this test"));
-        assert_eq!((begun, one.begin("a component of this test")), ([true, false], false));
-        drop(one);
-        let mut later = Backoff::new();
-        assert!(!later.begin("a component of this test"), "another one still waits");
-        drop((other, later));
-        assert!(Backoff::new().begin("a component of this test"));
+    fn an_error_of_a_dependency_is_told_once_in_a_while_and_those_of_another_one_too() {
+        let told = |at| ["a component of this test", "another of it"].map(|name| is_told(name, at));
+        let now = Instant::now();
+        assert_eq!((told(now), told(now)), ([true; 2], [false; 2]));
+        let later = now + TOLD_EVERY;
+        assert_eq!((told(later), told(later)), ([true; 2], [false; 2]));
     }
 }

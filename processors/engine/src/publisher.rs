@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::buffer::{Permit, Room};
 use crate::database::Pool;
 use crate::elastic::{Document, Elastic, Refusal, newest, parts};
-use crate::error::{Dependency, WorkError};
+use crate::error::WorkError;
 use crate::supervision::Watch;
 use crate::{failpoints, metrics};
 use acknowledged::Acknowledged;
@@ -198,6 +198,7 @@ impl Publisher {
                 Err(_) => {}
             }
         };
+        drop(backoff);
         self.stuck.send_replace(false);
         if !bulk.documents.is_empty() {
             let fresh = metrics::FRESHNESS_DOCUMENT_SECONDS.with_label_values(&[self.index.as_str()]);
@@ -266,8 +267,11 @@ impl Publisher {
     /// Waits before the next attempt; false when stopped.
     async fn waits_after(&self, error: &WorkError, backoff: &mut Backoff) -> bool {
         self.stuck.send_replace(true);
-        let dependency = error.dependency().unwrap_or(Dependency::Elasticsearch).to_string();
-        backoff.wait_out(&dependency, (&self.index, error), &self.stop).await
+        let Some(away) = error.dependency() else {
+            tracing::warn!(index = self.index, %error, "documents not published");
+            return backoff.wait_unless(&self.stop).await;
+        };
+        backoff.wait_out(&away.to_string(), (&self.index, error), &self.stop).await
     }
 }
 

@@ -118,10 +118,11 @@ mod tests {
         unsafe {
             libc::free(std::hint::black_box(libc::malloc(16 << 20)));
             let before = libc::mallinfo2().hblks;
-            let blocks: Vec<_> = (0..8).map(|_| std::hint::black_box(libc::malloc(1 << 20))).collect();
+            let blocks: Vec<_> = (0..64).map(|_| std::hint::black_box(libc::malloc(1 << 20))).collect();
             let mapped = libc::mallinfo2().hblks;
             blocks.into_iter().for_each(|block| libc::free(block));
-            assert!(mapped >= before + 8, "{mapped} of {before}");
+            // Another test may have freed one meanwhile.
+            assert!(mapped >= before + 60, "{mapped} of {before}");
         }
     }
 }

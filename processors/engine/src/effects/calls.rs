@@ -13,7 +13,7 @@ use super::breaker::Breaker;
 use super::caller::{Caller, Health};
 use super::ledger;
 use crate::backoff::Backoff;
-use crate::error::{Dependency, WorkError};
+use crate::error::WorkError;
 use crate::metrics;
 use crate::supervision::{Panic, caught};
 
@@ -30,8 +30,13 @@ impl<E: Effect> Caller<E> {
             // Marked before the query, so that a change during the query is not missed.
             wake.mark_unchanged();
             if let Err(error) = calls.begin_due().await {
-                let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
-                backoff.wait_out(&dependency, (E::NAME, &error), &stop).await;
+                match error.dependency() {
+                    Some(away) => backoff.wait_out(&away.to_string(), (E::NAME, &error), &stop).await,
+                    None => {
+                        tracing::warn!(effect = E::NAME, %error, "calls wait");
+                        backoff.wait_unless(&stop).await
+                    }
+                };
                 continue;
             }
             backoff = Backoff::new();

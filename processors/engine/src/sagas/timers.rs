@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::input::Received;
 use super::{Instances, SagaRole, store};
 use crate::backoff::Backoff;
-use crate::error::{Dependency, Fault, WorkError};
+use crate::error::{Fault, WorkError};
 use crate::failpoints;
 use crate::metrics;
 use crate::release::release;
@@ -78,8 +78,13 @@ impl<S: Saga> SagaRole<S> {
                     contention.wait_unless(&stop).await;
                 }
                 Err(error) => {
-                    let dependency = error.dependency().unwrap_or(Dependency::Postgres).to_string();
-                    outage.wait_out(&dependency, (S::NAME, &error), &stop).await;
+                    match error.dependency() {
+                        Some(away) => outage.wait_out(&away.to_string(), (S::NAME, &error), &stop).await,
+                        None => {
+                            tracing::warn!(saga = S::NAME, %error, "timers wait");
+                            outage.wait_unless(&stop).await
+                        }
+                    };
                 }
             }
         }

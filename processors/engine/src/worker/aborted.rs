@@ -39,7 +39,11 @@ impl Worker {
                 self.reach = at;
                 Next::Again
             }
-            WorkError::Paused(_) => self.while_paused().await,
+            WorkError::Paused(_) => {
+                // The database has answered.
+                delays.outage = Backoff::new();
+                self.while_paused().await
+            }
             WorkError::Outage { dependency, reason } => {
                 self.wait_out(&mut delays.outage, &dependency.to_string(), &reason).await
             }

@@ -190,7 +190,11 @@ async fn swap_once_level(
     for tried in 1..=LEVEL_TRIES {
         let swapped = match level((config, read), pair, connection).await {
             Ok(Some(level)) => swap(config, read, pair, Some((comparison, level))).await,
-            other => other.map(|_| false),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                tracing::warn!(view = pair.model.name, %error, "not swapped yet");
+                Ok(false)
+            }
         };
         pair.resume(read).await?;
         if swapped? {
@@ -220,7 +224,13 @@ async fn level(
         return Ok(None);
     };
     snapshot.commit().await.map_err(fail)?;
-    indices::refresh(config, pair.model, pair.building).await?;
+    let refreshed = indices::refresh(config, pair.model, pair.building);
+    match tokio::time::timeout(REACHED_WITHIN, refreshed).await {
+        Ok(refreshed) => refreshed?,
+        Err(_) => return Ok(None),
+    }
+    // The SQL views are locked while both stand still.
+    pair.pause(connection).await.map_err(fail)?;
     Ok(Some(position))
 }
 
@@ -239,8 +249,12 @@ pub async fn roll_back(
     let pair = Pair::new(&config.namespace, model, serving, to);
     let mut connection = session::open(read).await.map_err(fail)?;
     wait_until_alone(config, model, &mut connection).await.map_err(fail)?;
-    if let Err(error) = level((config, read), &pair, &mut connection).await {
-        tracing::warn!(view = model.name, %error, "rolling back without waiting until both are level");
+    match level((config, read), &pair, &mut connection).await {
+        Ok(Some(_)) => {}
+        Ok(None) => tracing::warn!(view = model.name, "rolling back although the two are not level"),
+        Err(error) => {
+            tracing::warn!(view = model.name, %error, "rolling back although the two may not be level")
+        }
     }
     let swapped = match pair.position_now(read).await {
         Ok(position) => swap(config, read, &pair, None).await.map(|_| position.behind),

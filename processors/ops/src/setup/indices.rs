@@ -102,7 +102,7 @@ pub async fn point_alias(config: &Config, model: &ReadModel, to: &Generation) ->
 /// Refreshes the index of a generation, if it exists: searches then find all that was acknowledged.
 ///
 /// # Errors
-/// [`Failure::Unreachable`].
+/// [`Failure`], when Elasticsearch does not answer, or refuses.
 pub async fn refresh(config: &Config, model: &ReadModel, generation: i32) -> Result<(), Failure> {
     let elastic = Client::new(&config.elasticsearch)?;
     let Some(mapped) = Mapped::of(config, &elastic, model, false)? else { return Ok(()) };
