@@ -6,7 +6,6 @@ use millrace_ops::audit::{self, Entry, Filters};
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment;
-use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
@@ -53,7 +52,7 @@ pub async fn audit(config: &Config, format: Format, action: &Action) -> Result<(
     let subjects = subject.iter().cloned().collect();
     let filters = Filters { action: action.clone(), subjects, since: *since };
     let found = output::first(audit::list(config, &filters, *limit).await?);
-    output::print(format, &table(&found), &json!(found))
+    output::print(format, &table(&found), &found)
 }
 
 fn table(found: &[Entry]) -> String {

@@ -4,6 +4,8 @@ use clap::{Args, Subcommand};
 use millrace_ops::config::Config;
 use millrace_ops::customer;
 use millrace_ops::failure::Failure;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::output::{self, Format, Table};
@@ -40,8 +42,13 @@ pub struct Show {
 pub async fn customer(config: &Config, format: Format, action: &Action) -> Result<(), Failure> {
     let Action::Show(Show { customer_id }) = action;
     let document = customer::document(config, customer_id).await?;
-    output::print(format, &text(&document), &document)
+    output::print(format, &text(&document), &Known(document))
 }
+
+/// All that is known of a customer: the document of the SQL function `customer_360`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Customer360")]
+pub(crate) struct Known(#[schemars(with = "serde_json::Map<String, Value>")] Value);
 
 /// The profile, then a table for each part that has rows.
 fn text(document: &Value) -> String {

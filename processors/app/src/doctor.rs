@@ -3,7 +3,6 @@
 use millrace_ops::config::Config;
 use millrace_ops::doctor::{self, Finding, Level};
 use millrace_ops::failure::Failure;
-use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
@@ -22,8 +21,9 @@ Exit code 1: something is wrong. Advice alone ends with 0.";
 /// [`Failure::Refused`] when something is wrong.
 pub async fn doctor(config: &Config, format: Format, all: bool) -> Result<(), Failure> {
     let found = doctor::examine(config).await;
-    let shown: Vec<&Finding> = found.iter().filter(|finding| all || finding.level != Level::Fine).collect();
-    output::print(format, &table(&shown), &json!(shown))?;
+    let is_shown = |finding: &&Finding| all || finding.level != Level::Fine;
+    let shown: Vec<Finding> = found.iter().filter(is_shown).cloned().collect();
+    output::print(format, &table(&shown), &shown)?;
     let count = |level| found.iter().filter(|finding| finding.level == level).count();
     let (wrong, advice) = (count(Level::Wrong), count(Level::Advice));
     match wrong {
@@ -33,7 +33,7 @@ pub async fn doctor(config: &Config, format: Format, all: bool) -> Result<(), Fa
     Ok(())
 }
 
-fn table(found: &[&Finding]) -> String {
+fn table(found: &[Finding]) -> String {
     let mut table = Table::new(&["level", "part", "finding", "what to do"]);
     for Finding { part, level, what, mend } in found {
         table.row([level_name(*level), *part, what, mend.as_deref().unwrap_or_default()]);
@@ -61,7 +61,7 @@ mod tests {
             what: "3 partitions are behind".to_owned(),
             mend: Some("restart broker 2".to_owned()),
         };
-        let text = table(&[&finding]);
+        let text = table(&[finding]);
         assert!(text.contains("WRONG  kafka  3 partitions are behind  restart broker 2"), "{text}");
         assert_eq!(table(&[]), "");
     }

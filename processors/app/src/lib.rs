@@ -12,6 +12,7 @@ mod input;
 pub mod logging;
 pub mod outbox;
 pub mod output;
+mod outputs;
 pub mod progress;
 pub mod prune;
 pub mod receipts;
@@ -107,9 +108,17 @@ async fn dispatch(cli: Cli, loaded: &Loaded) -> Result<(), Failure> {
     }
 }
 
+/// The configuration can be used.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ConfigurationUsable")]
+pub(crate) struct Usable {
+    /// Always `true`; else the command fails.
+    usable: bool,
+}
+
 fn checked(config: &Config, format: Format) -> Result<(), Failure> {
     run::check(config)?;
-    output::print(format, "the configuration can be used\n", &serde_json::json!({ "usable": true }))
+    output::print(format, "the configuration can be used\n", &Usable { usable: true })
 }
 
 fn selection(config: &Config, only: Option<Role>) -> Result<Selection, Failure> {

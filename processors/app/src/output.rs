@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use clap::ValueEnum;
 use millrace_ops::failure::Failure;
 use millrace_ops::page::Page;
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// The largest width of a column; a longer cell exceeds it only in its row.
 const WIDTH_MAX: usize = 120;
@@ -19,6 +20,9 @@ pub enum Format {
     /// One JSON document.
     Json,
 }
+
+/// A document that a command prints for programs; `docs/output.schema.json` says which command prints which.
+pub trait Document: Serialize + JsonSchema {}
 
 /// Columns of text, each as wide as its widest cell.
 #[derive(Debug, Default)]
@@ -67,14 +71,18 @@ impl Table {
     }
 }
 
-/// Prints the text or the JSON, depending on the format.
+/// Prints the text or the document, depending on the format.
 ///
 /// # Errors
 /// When standard output cannot be written, except when its reader has closed it.
-pub fn print(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
+pub fn print(format: Format, text: &str, document: &impl Document) -> Result<(), Failure> {
     match format {
         Format::Text => write(text),
-        Format::Json => write(&format!("{json:#}\n")),
+        Format::Json => {
+            let json = serde_json::to_value(document);
+            let json = json.map_err(|error| Failure::refused("the document").caused_by(error))?;
+            write(&format!("{json:#}\n"))
+        }
     }
 }
 

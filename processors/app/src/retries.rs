@@ -7,7 +7,6 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment;
 use millrace_ops::retries::{self, Filters, Waiting};
 use millrace_store::blocked_key;
-use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
@@ -74,7 +73,7 @@ pub async fn retries(config: &Config, format: Format, action: &Action) -> Result
     let Action::List(List { group, status, keys, limit }) = action;
     let filters = Filters { group: group.clone(), status: status.map(Into::into), keys: keys.clone() };
     let found = output::first(retries::list(config, &filters, *limit).await?);
-    output::print(format, &table(&found, Utc::now()), &json!(found))
+    output::print(format, &table(&found, Utc::now()), &found)
 }
 
 fn table(found: &[Waiting], now: DateTime<Utc>) -> String {

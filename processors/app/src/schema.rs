@@ -9,7 +9,9 @@ use millrace_ops::contract;
 use millrace_ops::failure::Failure;
 use millrace_ops::send::{self, Checked};
 use millrace_schemas::{Definition, Field, Kind, described, example};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::input::open;
 use crate::output::{self, Format, Table};
@@ -81,7 +83,7 @@ pub fn schema(config: &Config, format: Format, action: &Action) -> Result<(), Fa
         Action::Check { file } => {
             let checked = send::check(config, open(file)?, &Terminal::default())?;
             let Checked { good, refused } = checked;
-            output::print(format, &format!("good {good}, refused {refused}\n"), &json!(checked))?;
+            output::print(format, &format!("good {good}, refused {refused}\n"), &checked)?;
             if refused == 0 { Ok(()) } else { Err(Failure::refused(format!("{refused} would not be sent"))) }
         }
     }
@@ -93,8 +95,8 @@ fn list(config: &Config, format: Format, context: Option<&str>) -> Result<(), Fa
     }
     let all = contract::commands(config);
     let of: Vec<&Definition> = all.filter(|one| context.is_none_or(|name| one.context == name)).collect();
-    let json: Vec<Value> = of.iter().map(|one| of_json(config, one)).collect();
-    output::print(format, &table(&of), &json!(json))
+    let contracts: Vec<Contract> = of.iter().map(|one| contract(config, one)).collect();
+    output::print(format, &table(&of), &contracts)
 }
 
 fn table(commands: &[&Definition]) -> String {
@@ -110,7 +112,7 @@ fn show(config: &Config, format: Format, Show { name, avsc }: &Show) -> Result<(
     if *avsc {
         return output::write(&format!("{}\n", definition.avsc.trim_end()));
     }
-    output::print(format, &text(config, definition), &of_json(config, definition))
+    output::print(format, &text(config, definition), &contract(config, definition))
 }
 
 /// The topic of a record; a rejection is on that of the command's context.
@@ -146,21 +148,72 @@ fn of_a_command(definition: &Definition) -> String {
     format!("\nExample:\n{example}\n\nCodes of {context}:\n{}", table.render())
 }
 
-fn of_json(config: &Config, definition: &Definition) -> Value {
+/// What producers of a record, or readers, need to know.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Contract {
+    /// Its short name.
+    name: &'static str,
+    /// Its full name, which is that of its subject in the registry.
+    subject: &'static str,
+    /// Its context; empty of the rejection, which all contexts have.
+    context: &'static str,
+    /// What it means, for people.
+    doc: String,
+    /// Its topic.
+    topic: String,
+    /// The field that is its Kafka key.
+    key: &'static str,
+    /// Its fields, each followed by those within it.
+    fields: Vec<ContractField>,
+    /// A command for `millrace send`; `null` of an event and of the rejection.
+    example: Value,
+    /// Its Avro schema.
+    schema: Value,
+}
+
+/// A field of a record.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ContractField {
+    /// The path to it, such as `lines[].quantity`.
+    path: String,
+    /// Its type in words.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What it is when it is not given; a field without a default must be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default: Option<Value>,
+    /// What it means, for people.
+    doc: String,
+}
+
+impl From<Field> for ContractField {
+    fn from(Field { path, kind, default, doc }: Field) -> Self {
+        Self { path, kind, default, doc }
+    }
+}
+
+fn contract(config: &Config, definition: &Definition) -> Contract {
     let (doc, fields) = described(definition);
     let example: Value =
         example(definition).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let schema: Value = serde_json::from_str(definition.avsc).unwrap_or_default();
-    json!({
-        "name": definition.name, "subject": definition.full_name, "context": definition.context, "doc": doc,
-        "topic": topic(config, definition), "key": definition.key, "fields": fields, "example": example,
-        "schema": schema,
-    })
+    Contract {
+        name: definition.name,
+        subject: definition.full_name,
+        context: definition.context,
+        doc,
+        topic: topic(config, definition),
+        key: definition.key,
+        fields: fields.into_iter().map(Into::into).collect(),
+        example,
+        schema,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use millrace_schemas::definition;
+    use serde_json::json;
 
     use super::*;
 
@@ -177,7 +230,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let json = of_json(&config, command);
+        let json = json!(contract(&config, command));
         assert_eq!((&json["key"], &json["example"]["type"]), (&json!("order_id"), &json!("PlaceOrder")));
     }
 

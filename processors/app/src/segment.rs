@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use millrace_domain::effects::audience::Customer;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::moment;
-use millrace_ops::segments::{self, Audience, Request, Rules};
-use serde_json::json;
+use millrace_ops::segments::{self, Audience, Recipient, Request, Rules};
 
 use crate::output::{self, Format, Table};
 
@@ -84,7 +82,7 @@ async fn preview(config: &Config, format: Format, options: &Preview) -> Result<(
     };
     let (channel, as_of, limit) = (options.channel.into(), options.as_of, options.limit);
     let audience = segments::preview(config, &Request { rules, channel, as_of, limit }).await?;
-    output::print(format, &text(&audience), &json!(audience))
+    output::print(format, &text(&audience), &audience)
 }
 
 fn from_file(file: &Path) -> Result<String, Failure> {
@@ -94,7 +92,7 @@ fn from_file(file: &Path) -> Result<String, Failure> {
 
 fn text(Audience { count, customers }: &Audience) -> String {
     let mut table = Table::new(&["customer", "name", "address"]);
-    for Customer { customer_id, name, address, .. } in customers {
+    for Recipient { customer_id, name, address, .. } in customers {
         table.row([customer_id, name, address].map(String::as_str));
     }
     let shown = if table.is_empty() { String::new() } else { format!("\n{}", table.render()) };
@@ -103,12 +101,14 @@ fn text(Audience { count, customers }: &Audience) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_preview_shows_the_size_and_some_customers() {
         let [customer_id, name, address] = ["ANATR", "Ana", "ana@example.com"].map(str::to_owned);
-        let customers = vec![Customer { customer_id, name, contact_name: None, address }];
+        let customers = vec![Recipient { customer_id, name, contact_name: None, address }];
         let audience = Audience { count: 7, customers };
         assert_eq!(
             text(&audience),

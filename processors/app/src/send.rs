@@ -67,8 +67,7 @@ pub(crate) fn tell(format: Format, sent: &Sent) -> Result<(), Failure> {
     if format == Format::Text {
         named(sent).iter().for_each(|line| output::say(line));
     }
-    let json = json!(sent);
-    output::print(format, &text(&json), &json)?;
+    output::print(format, &text(&json!(sent)), sent)?;
     verdict(sent)
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::setup::{self, Options, Step, wait};
-use serde_json::json;
 
 use crate::output::{self, Format};
 use crate::progress::Terminal;
@@ -60,7 +59,7 @@ fn line(Step { did, what, name }: &Step) -> String {
 fn end(format: Format, steps: &[Step], words: (&str, &str)) -> Result<(), Failure> {
     match format {
         Format::Text => output::say(&sum(steps, words)),
-        Format::Json => output::print(format, "", &json!(steps))?,
+        Format::Json => output::print(format, "", &steps.to_vec())?,
     }
     Ok(())
 }

@@ -7,7 +7,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment;
 use millrace_ops::streams::{self, Event, Request, Shown};
 use millrace_schemas::short_name;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::{self, Format, Table};
 
@@ -46,16 +47,17 @@ pub async fn show(config: &Config, format: Format, options: &Show) -> Result<(),
     let mut shown = streams::show(config, &Request { id, context, at_version, as_of }).await?;
     let left_out = shown.events.len().saturating_sub(limit);
     shown.events.drain(..left_out);
-    output::print(format, &text(&shown, left_out), &json(&shown, left_out))
+    output::print(format, &text(&shown, left_out), &Document { shown, left_out })
 }
 
-/// `left_out` is the number of events before those that are shown.
-fn json(shown: &Shown, left_out: usize) -> Value {
-    let mut told = json!(shown);
-    if let Some(fields) = told.as_object_mut() {
-        fields.insert("left_out".to_owned(), left_out.into());
-    }
-    told
+/// A stream with its newest events.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Stream")]
+pub(crate) struct Document {
+    #[serde(flatten)]
+    shown: Shown,
+    /// The number of events before those that are shown.
+    left_out: usize,
 }
 
 /// The time of an event is that of its command, which a producer may set: a later version can be of an earlier time.
@@ -76,6 +78,7 @@ fn text(Shown { context, id, version, events, state }: &Shown, left_out: usize) 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -106,7 +109,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("state at version 2\n{\n  \"status\": \"confirmed\"\n}"), "{text}");
-        let told = json(&shown, 3);
+        let told = json!(Document { shown, left_out: 3 });
         assert_eq!(told["events"][0]["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!((&told["version"], &told["left_out"]), (&json!(2), &json!(3)));
     }

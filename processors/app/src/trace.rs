@@ -7,7 +7,6 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
 use millrace_ops::trace::{self, Entry, Kind, Trace, Viewed};
 use millrace_schemas::short_name;
-use serde_json::json;
 
 use crate::output::{self, Format, Table};
 
@@ -45,7 +44,7 @@ pub async fn trace(config: &Config, format: Format, Options { id, wait }: &Optio
     if traced.more {
         output::say("there is more than what is shown: trace one of its commands, or show a stream");
     }
-    output::print(format, &text(&traced), &json!(traced))
+    output::print(format, &text(&traced), &traced)
 }
 
 fn text(traced: &Trace) -> String {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use chrono::{DateTime, Utc};
 use millrace_store::audit::{self, Action};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -28,7 +29,8 @@ pub struct Filters {
 }
 
 /// An entry of the audit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
 pub struct Entry {
     /// When.
     pub at: DateTime<Utc>,

@@ -14,6 +14,7 @@ use millrace_store::migrations::{self, Migrations};
 use millrace_store::names::{COMMANDS, Namespace, dead_letter_topic, retry_topic};
 use millrace_store::own_name;
 use millrace_store::replay::Shape;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::failure::Failure;
 use crate::known;
 
 /// The database with a group's offsets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Commands, sagas, effects.

@@ -1,8 +1,10 @@
 //! Durations and times in the formats that people write.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serializer;
 use serde_with::SerializeAs;
 
@@ -77,6 +79,19 @@ pub(crate) struct Written;
 impl SerializeAs<DateTime<Utc>> for Written {
     fn serialize_as<S: Serializer>(moment: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&written(*moment))
+    }
+}
+
+impl JsonSchema for Written {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A time in RFC 3339, in UTC and in milliseconds; `-infinity` or `infinity` when it is out of range."
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_store::blocked_key::{self, Status, Which};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -23,7 +24,8 @@ pub struct Filters {
 }
 
 /// A key whose records wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "WaitingKey")]
 pub struct Waiting {
     /// The consumer group.
     pub group: String,

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use millrace_domain::effects::audience::Customer;
 pub use millrace_domain::segments::Channel;
 use millrace_domain::segments::{self, Query, Rule};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -35,13 +36,32 @@ pub enum Rules {
 }
 
 /// The customers who match the rules.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Audience {
     /// Their number.
     #[serde(rename = "audience")]
     pub count: i64,
     /// The first of them.
-    pub customers: Vec<Customer>,
+    pub customers: Vec<Recipient>,
+}
+
+/// A customer who would get the message.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Recipient {
+    /// The customer.
+    pub customer_id: String,
+    /// Company or person.
+    pub name: String,
+    /// The person to talk to.
+    pub contact_name: Option<String>,
+    /// The address for messages.
+    pub address: String,
+}
+
+impl From<Customer> for Recipient {
+    fn from(Customer { customer_id, name, contact_name, address }: Customer) -> Self {
+        Self { customer_id, name, contact_name, address }
+    }
 }
 
 /// The recipients of a campaign that would be launched now.
@@ -80,5 +100,6 @@ async fn audience(read: &Database, rule: &Rule, request: &Request) -> Result<Aud
     let count = count.fetch_one(&mut *snapshot).await?;
     let some = read_side::customers(segments::audience(rule, channel, as_of, next))?;
     let some = some.fetch_all(&mut *snapshot).await?;
-    Ok(Audience { count, customers: some.into_iter().map(read_side::customer).collect() })
+    let customers = some.into_iter().map(|row| read_side::customer(row).into()).collect();
+    Ok(Audience { count, customers })
 }

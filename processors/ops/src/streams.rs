@@ -9,6 +9,7 @@ use millrace_schemas::json::JsonReader;
 use millrace_schemas::{CodecError, Message as _, WriterSchema, unframe};
 use millrace_store::timestamp::Nearest;
 use millrace_store::{outbox, stream};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use serde_with::serde_as;
@@ -37,7 +38,8 @@ pub struct Request {
 }
 
 /// A stream's events and its state.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StreamShown")]
 pub struct Shown {
     /// Its context.
     pub context: String,
@@ -53,7 +55,8 @@ pub struct Shown {
 
 /// An event.
 #[serde_as]
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StreamEvent")]
 pub struct Event {
     /// Its version, from 1.
     pub version: i64,
@@ -64,6 +67,7 @@ pub struct Event {
     pub id: Uuid,
     /// The time of its command, which a producer may set.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     #[serde(rename = "time")]
     pub occurred_at: DateTime<Utc>,
     /// The `ce_id` of the command that caused it.

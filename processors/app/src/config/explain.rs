@@ -2,10 +2,11 @@
 
 use clap::Args;
 use millrace_ops::failure::Failure;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::loaded::Loaded;
-use super::show::{Row, refuse_unknown, rows};
+use super::show::{Row, Setting, refuse_unknown, rows};
 use super::variable;
 use crate::output::{self, Format};
 
@@ -27,6 +28,22 @@ struct Explained<'p> {
     meaning: String,
 }
 
+/// What a setting means.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SettingExplained")]
+pub(crate) struct Explanation<'r> {
+    /// Its name.
+    setting: &'r str,
+    /// What it means, for people.
+    meaning: &'r str,
+    /// Its default as in TOML, without quotes; empty when there is none.
+    default: &'r str,
+    /// Its variable of the environment.
+    variable: String,
+    /// The value in force; of a setting with entries, each of them.
+    values: Vec<Setting<'r>>,
+}
+
 /// Prints meaning, default and value of the settings.
 ///
 /// # Errors
@@ -45,7 +62,8 @@ pub fn explain(loaded: &Loaded, format: Format, options: &Options) -> Result<(),
         })
         .collect();
     let text: Vec<String> = found.iter().map(|(one, values)| text(one, values)).collect();
-    output::print(format, &text.join("\n"), &found.iter().map(|(one, values)| as_json(one, values)).collect())
+    let documents: Vec<_> = found.iter().map(|(one, values)| document(one, values)).collect();
+    output::print(format, &text.join("\n"), &documents)
 }
 
 /// Whether a setting or an entry is this one, or belongs to it.
@@ -71,9 +89,12 @@ fn text(Explained { name, default, meaning }: &Explained<'_>, values: &[&Row]) -
     format!("{name}: {meaning}\n{values}  default: {default}\n  in the environment: {variable}\n")
 }
 
-fn as_json(Explained { name, default, meaning }: &Explained<'_>, values: &[&Row]) -> Value {
-    let values: Vec<Value> = values.iter().map(|row| row.json()).collect();
-    json!({"setting": name, "meaning": meaning, "default": default, "variable": variable(name), "values": values})
+fn document<'r>(
+    Explained { name, default, meaning }: &'r Explained<'_>,
+    values: &[&'r Row],
+) -> Explanation<'r> {
+    let values = values.iter().map(|row| row.document()).collect();
+    Explanation { setting: name, meaning, default, variable: variable(name), values }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use clap::Args;
 use millrace_ops::failure::Failure;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::names::{below, is_component, names, unknown};
 use super::{Loaded, Origin};
@@ -26,6 +28,19 @@ pub(super) struct Row {
     pub(super) origin: Origin,
 }
 
+/// A setting in force.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Setting<'r> {
+    /// Its name, such as `kafka.brokers`; of an entry with its key.
+    setting: &'r str,
+    /// Its value, as in the TOML file; secrets are not shown.
+    value: &'r Value,
+    /// Where the value comes from: `default`, `file`, `environment` or `flag`.
+    origin: &'static str,
+    /// The line of the file, the variable or the flag; `null` for a default.
+    place: Option<&'r str>,
+}
+
 /// Prints the requested settings.
 ///
 /// # Errors
@@ -35,7 +50,7 @@ pub fn show(loaded: &Loaded, format: Format, options: &Options) -> Result<(), Fa
     let asked = |row: &Row| options.names.is_empty() || options.names.iter().any(|name| row.is_of(name));
     let changed = |row: &Row| !options.changed || row.origin != Origin::Default;
     let rows: Vec<Row> = rows(loaded)?.into_iter().filter(|row| asked(row) && changed(row)).collect();
-    output::print(format, &table(&rows), &rows.iter().map(Row::json).collect())
+    output::print(format, &table(&rows), &rows.iter().map(Row::document).collect::<Vec<_>>())
 }
 
 /// Refuses what is neither a setting nor a component.
@@ -92,9 +107,9 @@ impl Row {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn document(&self) -> Setting<'_> {
         let Self { name, value, origin } = self;
-        json!({ "setting": name, "value": value, "origin": origin.kind(), "place": origin.place() })
+        Setting { setting: name, value, origin: origin.kind(), place: origin.place() }
     }
 }
 

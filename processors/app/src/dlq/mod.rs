@@ -3,13 +3,12 @@
 pub mod cli;
 mod list;
 mod preview;
-mod settle;
+pub(crate) mod settle;
 mod show;
 
 use millrace_ops::config::Config;
 use millrace_ops::dead_letters::{self, Counts, Order};
 use millrace_ops::failure::Failure;
-use serde_json::json;
 
 use crate::output::{self, Format};
 use crate::progress::Terminal;
@@ -25,22 +24,22 @@ pub async fn dlq(config: &Config, format: Format, action: &Action) -> Result<(),
         Action::List(cli::List { filters, status, limit }) => {
             let page = dead_letters::list(config, &filters.into(), status.of_letters(), *limit).await?;
             let letters = output::first(page);
-            output::print(format, &list::table(&letters), &json!(letters))
+            output::print(format, &list::table(&letters), &letters)
         }
         Action::Show { id } => {
             let shown = dead_letters::show(config, *id).await?;
-            output::print(format, &show::text(&shown), &json!(shown))
+            output::print(format, &show::text(&shown), &shown)
         }
         Action::Redrive(options) if options.dry_run => {
             let terminal = Terminal::default();
             let previews = dead_letters::preview(config, &options.which.choice(), &terminal).await?;
-            output::print(format, &preview::text(&previews), &json!(previews))?;
+            output::print(format, &preview::text(&previews), &previews)?;
             preview::verdict(&previews)
         }
         Action::Redrive(options) => settle(config, format, options.order()).await,
         Action::Discard(options) if options.dry_run => {
             let chosen = dead_letters::chosen(config, &options.which.choice(), &Terminal::default()).await?;
-            output::print(format, &list::table(&chosen), &json!(chosen))
+            output::print(format, &list::table(&chosen), &chosen)
         }
         Action::Discard(options) => settle(config, format, options.order()).await,
     }
@@ -50,7 +49,7 @@ pub async fn dlq(config: &Config, format: Format, action: &Action) -> Result<(),
 async fn settle(config: &Config, format: Format, order: Order) -> Result<(), Failure> {
     let (verb, mut counts, terminal) = (order.verb, Counts::default(), Terminal::default());
     let settled = dead_letters::settle(config, order, &terminal, &mut counts).await;
-    output::print(format, &settle::text(&counts, verb), &settle::json(&counts, verb))?;
+    settle::print(format, &counts, verb)?;
     settled?;
     settle::verdict(&counts, verb)
 }

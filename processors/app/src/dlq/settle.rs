@@ -1,17 +1,49 @@
 //! What `millrace dlq redrive` and `millrace dlq discard` print.
 
-use millrace_ops::dead_letters::{Counts, Verb};
+use millrace_ops::dead_letters::{Counts, Refusal, Verb};
 use millrace_ops::failure::Failure;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-/// For people.
-pub(super) fn text(Counts { now, before, refused }: &Counts, verb: Verb) -> String {
-    format!("{} {now}, already done {before}, refused {}\n", verb.done().as_str(), refused.len())
+use crate::output::{self, Format};
+
+/// What became of letters that were to be redriven.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Redriven<'c> {
+    /// The number that were redriven.
+    redriven: u64,
+    /// The number that were redriven or discarded before, or by another operator meanwhile.
+    already: u64,
+    /// Those that could not be.
+    refused: &'c [Refusal],
 }
 
-/// For programs.
-pub(super) fn json(Counts { now, before, refused }: &Counts, verb: Verb) -> Value {
-    json!({verb.done().as_str(): now, "already": before, "refused": refused})
+/// What became of letters that were to be discarded.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Discarded<'c> {
+    /// The number that were discarded.
+    discarded: u64,
+    /// The number that were redriven or discarded before, or by another operator meanwhile.
+    already: u64,
+    /// Those that could not be.
+    refused: &'c [Refusal],
+}
+
+/// Prints the result.
+///
+/// # Errors
+/// As [`output::print()`].
+pub(super) fn print(format: Format, counts: &Counts, verb: Verb) -> Result<(), Failure> {
+    let text = text(counts, verb);
+    let Counts { now, before: already, ref refused } = *counts;
+    match verb {
+        Verb::Redrive => output::print(format, &text, &Redriven { redriven: now, already, refused }),
+        Verb::Discard => output::print(format, &text, &Discarded { discarded: now, already, refused }),
+    }
+}
+
+fn text(Counts { now, before, refused }: &Counts, verb: Verb) -> String {
+    format!("{} {now}, already done {before}, refused {}\n", verb.done().as_str(), refused.len())
 }
 
 /// A letter that was refused is a failure; one that was done before is none.

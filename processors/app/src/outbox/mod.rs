@@ -5,7 +5,9 @@ pub mod cli;
 use millrace_ops::audit::Operator;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
-use millrace_ops::outbox::skip::{self, Did, Row};
+use millrace_ops::outbox::skip::{self, Did, Row, Shown};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::output::{self, Format};
@@ -39,13 +41,24 @@ async fn skip(config: &Config, format: Format, options: &cli::Skip) -> Result<()
     }
 }
 
+/// What was done with a row.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OutboxSkip")]
+pub(crate) struct Document<'d> {
+    /// `emitted`, `skipped`, or with `--dry-run` `in its way may be`.
+    did: &'d str,
+    /// The row.
+    row: Shown,
+}
+
 fn report(format: Format, row: &Row, did: &str, more: &str) -> Result<(), Failure> {
-    let json = row.json();
+    let shown = row.shown();
+    let json = json!(shown);
     let text = |field: &str| json.get(field).filter(|value| !value.is_null()).map(Value::to_string);
-    let shown: Vec<String> = ["topic", "key", "version", "bytes"]
+    let facts: Vec<String> = ["topic", "key", "version", "bytes"]
         .iter()
         .filter_map(|field| Some(format!("{field} {}", text(field)?)))
         .collect();
-    let text = format!("{did}: {} ({})\n{more}", row.id, shown.join(", "));
-    output::print(format, &format!("{}\n", text.trim_end()), &json!({"did": did, "row": json}))
+    let text = format!("{did}: {} ({})\n{more}", row.id, facts.join(", "));
+    output::print(format, &format!("{}\n", text.trim_end()), &Document { did, row: shown })
 }

@@ -6,7 +6,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::layout::Side;
 use millrace_ops::moment;
 use millrace_ops::prune::{self, Pruner, Rows};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
@@ -80,6 +81,20 @@ impl From<Kind> for prune::Kind {
     }
 }
 
+/// What would be removed now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WouldRemove {
+    /// By kind and database.
+    would_remove: Vec<Rows>,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Removed {
+    /// By kind and database.
+    removed: Vec<Rows>,
+}
+
 /// Removes old rows, or counts them.
 ///
 /// # Errors
@@ -91,23 +106,20 @@ pub async fn prune(config: &Config, format: Format, options: &Options) -> Result
     let terminal = Terminal::default();
     let mut pruner = Pruner::new(config)?.with_listener(&terminal);
     if options.dry_run {
-        return print(format, "would_remove", &pruner.count(kinds).await?);
+        let would_remove = pruner.count(kinds).await?;
+        return output::print(format, &text("would remove", &would_remove), &WouldRemove { would_remove });
     }
     let mut removed = Vec::new();
     let pruned = pruner.prune(kinds, &mut removed).await;
     // A kind that failed may have removed rows before.
     if pruned.is_ok() || !removed.is_empty() {
-        print(format, "removed", &removed)?;
+        output::print(format, &text("removed", &removed), &Removed { removed })?;
     }
     pruned
 }
 
-fn print(format: Format, did: &str, rows: &[Rows]) -> Result<(), Failure> {
-    output::print(format, &text(did, rows), &json!({ did: rows }))
-}
-
 fn text(did: &str, all: &[Rows]) -> String {
-    let mut table = Table::new(&["kind", "database", &did.replace('_', " "), "oldest"]);
+    let mut table = Table::new(&["kind", "database", did, "oldest"]);
     for Rows { kind, side, rows, oldest } in all {
         let side = match side {
             Side::Write => "write side",
@@ -133,6 +145,6 @@ KIND        DATABASE    WOULD REMOVE  OLDEST
 saga-steps  write side  12            1970-01-01T00:00:00.000Z
 audit       write side  0
 ";
-        assert_eq!(text("would_remove", &all), shown);
+        assert_eq!(text("would remove", &all), shown);
     }
 }

@@ -6,7 +6,6 @@ mod text;
 use millrace_ops::config::Config;
 use millrace_ops::failure::Failure;
 use millrace_ops::receipts::{self, Filters, Receipts, Status};
-use serde_json::json;
 
 pub use options::Options;
 
@@ -19,7 +18,7 @@ use crate::output::{self, Format};
 pub async fn receipt(config: &Config, format: Format, id: &str, source: Option<&str>) -> Result<(), Failure> {
     let found = Receipts::new(config)?.find(id, source).await?;
     let text: Vec<String> = found.iter().map(text::receipt).collect();
-    output::print(format, &text.join("\n"), &json!(found))
+    output::print(format, &text.join("\n"), &found)
 }
 
 /// Lists decided commands, or those being retried, the newest first.
@@ -34,5 +33,5 @@ pub async fn commands(config: &Config, format: Format, options: &Options) -> Res
         Some(Status::Retrying) => text::list_waiting(&found),
         _ => text::list(&found),
     };
-    output::print(format, &text, &json!(found))
+    output::print(format, &text, &found)
 }

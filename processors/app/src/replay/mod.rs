@@ -14,7 +14,8 @@ use millrace_ops::replay::generations::{Generation, Generations, State};
 use millrace_ops::replay::reset::{self, Consequence, Reset};
 use millrace_ops::replay::session::Pair;
 use millrace_ops::replay::{cutover, fill, watch};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::{self, Format, Table};
 use crate::progress::Terminal;
@@ -95,6 +96,41 @@ pub struct Action {
     pub retire: bool,
 }
 
+/// What a rebuild would do.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Rebuild {
+    /// The view.
+    view: &'static str,
+    /// The generation that serves.
+    serving: i32,
+    /// The one that is being built already.
+    building: Option<i32>,
+    /// The number of records that are read.
+    records: i64,
+}
+
+/// The generation that served before serves again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RolledBack {
+    /// The view.
+    view: &'static str,
+    /// The generation that serves now.
+    serving: i32,
+    /// The one that served before, which follows.
+    before: i32,
+    /// The number of records that the serving one has not applied yet.
+    behind: i64,
+}
+
+/// Generations were removed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Retired {
+    /// The view.
+    view: &'static str,
+    /// Their numbers.
+    retired: Vec<i32>,
+}
+
 /// A time in the formats of Kafka's own tool; it is only recorded as the reason.
 fn datetime(text: &str) -> Result<String, String> {
     let with_zone = DateTime::parse_from_rfc3339(text).is_ok();
@@ -133,7 +169,7 @@ pub async fn replay(config: &Config, format: Format, options: &Options) -> Resul
     } else if retire {
         let retired = build::retire(config, &read, &model, &Terminal::default()).await?;
         let text = format!("{}: {} generations removed {retired:?}\n", model.name, retired.len());
-        output::print(format, &text, &json!({"view": model.name, "retired": retired}))
+        output::print(format, &text, &Retired { view: model.name, retired })
     } else if options.execute {
         rebuild(config, format, &read, &model, options).await
     } else {
@@ -157,8 +193,7 @@ async fn preview(config: &Config, format: Format, read: &Database, model: &ReadM
             model.name
         ),
     };
-    let json = json!({"view": model.name, "serving": serving, "building": building, "records": records});
-    output::print(format, &text, &json)
+    output::print(format, &text, &Rebuild { view: model.name, serving, building, records })
 }
 
 async fn rebuild(
@@ -187,7 +222,7 @@ async fn rebuild(
         _ => "swapped",
     };
     let text = format!("{}: generation {number} {end}; {comparison}", model.name);
-    output::print(format, &text, &json!(generation))?;
+    output::print(format, &text, &generation)?;
     match generation.state {
         State::Building => Err(Failure::refused(format!(
             "generation {number} of {} differs and was not swapped; with --accept-differences it is, --retire removes it",
@@ -213,11 +248,8 @@ async fn roll_back(
         "{}: generation {to} serves again, {behind} records behind generation {serving}, which follows\n",
         model.name
     );
-    output::print(
-        format,
-        &text,
-        &json!({"view": model.name, "serving": to, "before": serving, "behind": behind}),
-    )
+    let document = RolledBack { view: model.name, serving: to, before: serving, behind };
+    output::print(format, &text, &document)
 }
 
 async fn show(config: &Config, format: Format, read: &Database, model: &ReadModel) -> Result<(), Failure> {
@@ -238,7 +270,7 @@ async fn show(config: &Config, format: Format, read: &Database, model: &ReadMode
             output::say(&format!("{group}: {what}"));
         }
     }
-    output::print(format, &format!("{}{comparisons}", table.render()), &json!(generations.0))
+    output::print(format, &format!("{}{comparisons}", table.render()), &generations.0)
 }
 
 /// The state; a build that was compared and differs waits for the operator.

@@ -11,7 +11,8 @@ use millrace_ops::failure::Failure;
 use millrace_ops::moment::{self, Span};
 use millrace_ops::sagas::{self, Filters, Id};
 use millrace_ops::{known, layout};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::{self, Format};
 
@@ -77,6 +78,14 @@ pub struct Cancel {
     pub who: Option<String>,
 }
 
+/// An instance that is being cancelled.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaCancelled")]
+pub(crate) struct Cancelled {
+    /// `saga/instance`.
+    cancelled: String,
+}
+
 fn saga_name(name: &str) -> Result<String, String> {
     known::among("saga", name, &layout::known_sagas()).map_err(|failure| failure.to_string())?;
     Ok(name.to_owned())
@@ -102,16 +111,16 @@ pub async fn saga(config: &Config, format: Format, action: &Action) -> Result<()
     match action {
         Action::List(options) => {
             let found = output::first(sagas::list(config, &options.filters(), options.limit).await?);
-            output::print(format, &list::table(&found, Utc::now()), &json!(found))
+            output::print(format, &list::table(&found, Utc::now()), &found)
         }
         Action::Show { id } => {
             let shown = sagas::show(config, id).await?;
-            output::print(format, &show::text(&shown), &json!(shown))
+            output::print(format, &show::text(&shown), &shown)
         }
         Action::Cancel(Cancel { id, why, who }) => {
             sagas::cancel(config, id, &Operator::new(who.as_deref(), why)).await?;
             let text = format!("{id} is being cancelled; `millrace saga show {id}` shows the progress\n");
-            output::print(format, &text, &json!({"cancelled": id.to_string()}))
+            output::print(format, &text, &Cancelled { cancelled: id.to_string() })
         }
     }
 }

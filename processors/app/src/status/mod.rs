@@ -46,7 +46,7 @@ pub async fn status(
         status::wait(config, timeout, &Terminal::default()).await?;
     }
     let report = status::look(config).await?;
-    output::print(format, &text::text(&report, all), &report.json())?;
+    output::print(format, &text::text(&report, all), &report.document())?;
     report.verdict()?;
     lag_max.map_or(Ok(()), |most| report.within(most))
 }

@@ -12,7 +12,6 @@ use millrace_ops::verify::only::Only;
 use millrace_ops::verify::repair::RepairScope;
 use millrace_ops::verify::report::Report;
 use millrace_ops::verify::{Scope, clocks};
-use serde_json::json;
 
 use crate::output::{self, Format};
 use crate::progress::Terminal;
@@ -121,7 +120,7 @@ pub async fn verify(config: &Config, format: Format, options: &Options) -> Resul
         let views: Vec<&str> = scope.models.iter().map(|model| model.name).collect();
         return Err(Failure::NotFound(nothing_of(only, &views.join(", "))));
     }
-    output::print(format, &report::text(&report), &json!(report))?;
+    output::print(format, &report::text(&report), &report)?;
     looked?;
     match report.left() {
         0 => Ok(()),

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millrace_store::dead_letter::{self, DOCUMENT_REFUSED};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::id::Id;
@@ -30,7 +31,8 @@ impl Status {
 }
 
 /// A row of the table `dead_letter`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetter")]
 pub struct Letter {
     /// Its side and row.
     pub id: Id,
@@ -68,7 +70,7 @@ pub struct Letter {
 }
 
 /// A place on a dead letter topic.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct CopyAt {
     /// The partition.
     pub partition: i32,

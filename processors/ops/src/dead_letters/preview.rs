@@ -5,6 +5,7 @@ use millrace_engine::retry::Retries;
 use millrace_engine::{Fault, Outcome as Folded, Record, WorkError};
 use millrace_store::outbox::{self, Written};
 use millrace_store::{command, dead_letter};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -22,7 +23,8 @@ use crate::schema::Decoder;
 const BYTES_SHOWN: usize = 256;
 
 /// The result of a dry run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RedrivePreview")]
 pub struct Preview {
     /// The letter.
     pub id: Id,
@@ -41,7 +43,8 @@ pub struct Preview {
 }
 
 /// The outcome of a dry run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "RedriveOutcome")]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Its record would have its effect.
@@ -78,7 +81,8 @@ impl Outcome {
 }
 
 /// A row that a command would write to the outbox.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RedriveRecord")]
 pub struct Event {
     /// The context.
     pub context: String,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millrace_engine::{Backoff, envelope};
 use millrace_store::dead_letter;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -71,7 +72,8 @@ pub struct Counts {
 }
 
 /// A letter that could not be redriven or discarded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RefusedLetter")]
 pub struct Refusal {
     /// Its id.
     pub id: Id,

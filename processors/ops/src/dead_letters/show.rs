@@ -1,6 +1,7 @@
 //! A dead letter with its record.
 
 use millrace_engine::Header;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,7 +17,8 @@ use crate::schema::Decoder;
 const BYTES_SHOWN: usize = 1_024;
 
 /// A letter and its record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterShown")]
 pub struct Shown {
     /// Its row.
     pub letter: Letter,
@@ -26,7 +28,7 @@ pub struct Shown {
 }
 
 /// The record of a letter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Record {
     /// It cannot be read.
@@ -39,7 +41,8 @@ pub enum Record {
 }
 
 /// The contents of a record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RecordContents")]
 pub struct Contents {
     /// In their order, since names may repeat.
     pub headers: Vec<HeaderText>,
@@ -53,7 +56,7 @@ pub struct Contents {
 }
 
 /// A value that cannot be decoded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Undecodable {
     /// Why.
     #[serde(rename = "undecodable")]
@@ -63,7 +66,8 @@ pub struct Undecodable {
 }
 
 /// A header as text, or in hexadecimal if it is not UTF-8.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RecordHeader")]
 pub struct HeaderText {
     /// Its name.
     pub name: String,

@@ -9,6 +9,7 @@ mod outbox;
 mod postgres;
 mod registry;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -16,7 +17,8 @@ use crate::failure::Failure;
 use crate::layout::Side;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(rename = "DoctorLevel")]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// It is as it should be.
@@ -28,7 +30,8 @@ pub enum Level {
 }
 
 /// A finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DoctorFinding")]
 pub struct Finding {
     /// The component, such as `write database`.
     pub part: &'static str,

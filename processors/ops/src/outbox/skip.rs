@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_engine::{Copier as _, Producer, Record, WorkError, envelope};
 use millrace_store::outbox;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -89,6 +91,22 @@ pub struct Row {
     record: Record,
 }
 
+/// What tells a row of the outbox from others.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OutboxRow")]
+pub struct Shown {
+    /// Its id.
+    pub id: Uuid,
+    /// The topic of its record.
+    pub topic: String,
+    /// The Kafka key of its record.
+    pub key: Option<String>,
+    /// The version of an event.
+    pub version: Option<i64>,
+    /// The size of the record's value in bytes; `None` of one that has none, since it was skipped.
+    pub bytes: Option<usize>,
+}
+
 impl Row {
     /// May take long, since events have no index on the id.
     async fn find(config: &Config, write: &Database, id: Uuid) -> Result<Self, Failure> {
@@ -129,19 +147,23 @@ impl Row {
             outbox::skip(&mut transaction, self.id).await.map_err(fail)?;
         }
         let action = if emitted { "outbox emit" } else { "outbox skip" };
-        let signed = operator.sign(&mut transaction, action, &self.id.to_string(), &self.json()).await;
+        let signed =
+            operator.sign(&mut transaction, action, &self.id.to_string(), &json!(self.shown())).await;
         signed.map_err(fail)?;
         transaction.commit().await.map_err(fail)?;
         self.record.value = self.record.value.filter(|_| emitted);
         Ok(self)
     }
 
-    /// Its id, topic, key, version and size in bytes.
-    pub fn json(&self) -> Value {
+    /// What tells it from others, for people and for the audit.
+    pub fn shown(&self) -> Shown {
         let Record { topic, value, .. } = &self.record;
-        json!({
-            "id": self.id, "topic": topic.to_string(), "key": self.record.key_text(),
-            "version": envelope::version(&self.record), "bytes": value.as_ref().map(Bytes::len),
-        })
+        Shown {
+            id: self.id,
+            topic: topic.to_string(),
+            key: self.record.key_text().map(Into::into),
+            version: envelope::version(&self.record),
+            bytes: value.as_ref().map(Bytes::len),
+        }
     }
 }

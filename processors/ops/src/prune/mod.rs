@@ -9,6 +9,7 @@ mod look;
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_store::command;
 use millrace_store::prune::Aged;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::serde_as;
 use sqlx::PgConnection;
@@ -34,7 +35,8 @@ const SESSION: &str = "SET lock_timeout = '2s';
 
 /// The number of rows of a kind on a side that would be removed, or were.
 #[serde_as]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "PruneRows")]
 pub struct Rows {
     /// The kind.
     pub kind: Kind,
@@ -44,6 +46,7 @@ pub struct Rows {
     pub rows: u64,
     /// The time of the oldest; `None` after removal.
     #[serde_as(as = "Option<Written>")]
+    #[schemars(with = "Option<Written>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<DateTime<Utc>>,
 }

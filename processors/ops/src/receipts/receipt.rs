@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use millrace_store::parked::{Waiting, WaitsFor};
 use millrace_store::timestamp;
 use rdkafka::message::{BorrowedMessage, Message as _};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// A command's row in the ledger, or the known state of a command that has none yet.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 pub struct Receipt {
     /// Its `ce_id`.
     pub id: String,
@@ -67,7 +68,8 @@ fn nearest<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<DateTime<U
 }
 
 /// A command's dead letter.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "ReceiptLetter")]
 pub struct Letter {
     /// The letter's id in `millrace dlq`.
     pub id: String,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -13,7 +14,7 @@ const BUCKETS: i32 = 1_024;
 const ROWS_SHOWN: i64 = 20;
 
 /// The result of a comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// The generation that served.
     pub serving: i32,
@@ -31,7 +32,8 @@ pub struct Comparison {
 }
 
 /// What is compared of two generations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ComparedThings")]
 #[serde(rename_all = "lowercase")]
 pub enum Compared {
     /// The rows of a view's table.
@@ -53,7 +55,7 @@ impl Compared {
 }
 
 /// A field that differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// The row's key, or the document's id.
     pub key: String,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_store::replay::{self, Shape};
 use millrace_store::timestamp::Nearest;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgExecutor;
 
@@ -11,7 +12,8 @@ use crate::failure::Failure;
 use crate::postgres::Database;
 
 /// The state of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "GenerationState")]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It reads from the beginning, and readers do not see it.
@@ -46,7 +48,7 @@ impl State {
 }
 
 /// One generation of a view.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Generation {
     /// The view's name.
     pub view: String,

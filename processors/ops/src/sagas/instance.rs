@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use millrace_schemas::short_name;
 use millrace_store::saga;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use serde_with::serde_as;
@@ -35,7 +36,8 @@ pub struct Filters {
 
 /// An instance, and why it is stuck, if it is.
 #[serde_as]
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaInstance")]
 pub struct Instance {
     /// Its saga's name.
     pub saga: String,
@@ -49,12 +51,15 @@ pub struct Instance {
     pub steps: i64,
     /// The time of its first step.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub started_at: DateTime<Utc>,
     /// The time of its last step.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub updated_at: DateTime<Utc>,
     /// When its next timer is due.
     #[serde_as(as = "Option<Written>")]
+    #[schemars(with = "Option<Written>")]
     pub due_at: Option<DateTime<Utc>>,
     /// The types of the commands whose outcome it waits for.
     pub awaiting: Vec<String>,

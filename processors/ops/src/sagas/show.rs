@@ -8,6 +8,7 @@ use millrace_store::saga::{self, Filter};
 use millrace_store::saga_step;
 use millrace_store::saga_timer;
 use millrace_store::{command, effect};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use serde_with::serde_as;
@@ -27,7 +28,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(15 * 60);
 const CALLS_MAX: i64 = 20;
 
 /// An instance with its history, timers and state.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaShown")]
 pub struct Shown {
     /// The instance.
     #[serde(flatten)]
@@ -44,13 +46,15 @@ pub struct Shown {
 
 /// A step of an instance.
 #[serde_as]
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaStep")]
 pub struct Step {
     /// Its number, from 1.
     #[serde(rename = "step")]
     pub number: i64,
     /// When it was taken.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub at: DateTime<Utc>,
     /// The event, rejection or timer that the instance reacted to.
     pub input: String,
@@ -61,7 +65,8 @@ pub struct Step {
 }
 
 /// A command of an instance.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaCommand")]
 pub struct Sent {
     /// Its `ce_id`.
     pub id: String,
@@ -74,16 +79,19 @@ pub struct Sent {
 
 /// A timer of an instance.
 #[serde_as]
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SagaTimer")]
 pub struct Timer {
     /// Its name.
     #[serde(rename = "timer")]
     pub name: String,
     /// When it was set.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub set_at: DateTime<Utc>,
     /// When it is due.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub due_at: DateTime<Utc>,
     /// The number of failed attempts.
     pub failed_tries: i32,
@@ -93,7 +101,8 @@ pub struct Timer {
 
 /// A call to an external system.
 #[serde_as]
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EffectCall")]
 pub struct Call {
     /// The effect that makes it.
     pub effect: String,
@@ -107,6 +116,7 @@ pub struct Call {
     pub unknown: bool,
     /// When it is tried next, or its lease ends.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub due_at: DateTime<Utc>,
     /// Why the last attempt failed.
     pub error: Option<String>,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_engine::client::Property;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -52,7 +53,7 @@ pub struct Request {
 }
 
 /// The result.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Sent {
     /// The number that Kafka has acknowledged.
     #[serde(rename = "sent")]
@@ -98,7 +99,8 @@ impl Sent {
 }
 
 /// A command whose id was generated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "MadeUpId")]
 pub struct MadeUp {
     /// Its line in the input.
     pub line: u64,
@@ -110,7 +112,7 @@ pub struct MadeUp {
 }
 
 /// The result of a check.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Checked {
     /// The number that can be sent.
     pub good: u64,

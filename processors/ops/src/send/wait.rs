@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use millrace_store::command;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -39,7 +40,8 @@ pub(super) struct Handed {
 }
 
 /// A command that was not completed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "FailedCommand")]
 pub struct Failed {
     /// Its line in the input.
     pub line: u64,
@@ -56,7 +58,7 @@ pub struct Failed {
 }
 
 /// The numbers of commands by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Outcomes {
     /// Decided; their events are written.
     pub completed: u64,

@@ -278,7 +278,8 @@ fn not_running(name: &str, state: &State) -> Failure {
 }
 
 /// The state of a connector and its task.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Connector")]
 pub struct State {
     /// Such as `RUNNING`; `UNASSIGNED` until a worker has it.
     pub connector: String,

@@ -1,15 +1,19 @@
 //! The steps of setup and teardown.
 
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::failure::Failure;
 
 /// The result of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SetupResult")]
+#[serde(rename_all = "lowercase")]
 pub enum Did {
     /// It was created.
     Created,
     /// It existed and was correct.
+    #[serde(rename = "there")]
     Nothing,
     /// It existed, differed and was updated.
     Updated,
@@ -18,8 +22,10 @@ pub enum Did {
     /// It did not exist, or is not wanted.
     Absent,
     /// It would be created.
+    #[serde(rename = "create")]
     WouldCreate,
     /// It differs and would be updated.
+    #[serde(rename = "update")]
     WouldUpdate,
 }
 
@@ -57,14 +63,9 @@ impl Did {
     }
 }
 
-impl Serialize for Did {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
 /// A step that was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "SetupStep")]
 pub struct Step {
     /// The result.
     pub did: Did,

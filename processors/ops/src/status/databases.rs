@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use millrace_store::timestamp::Nearest;
 use millrace_store::{blocked_key, consumer_offset, dead_letter, outbox};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -32,7 +33,7 @@ pub struct Stand {
 }
 
 /// Open dead letters of a group, by code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeadLetters {
     /// The consumer group.
     pub group: String,
@@ -45,7 +46,8 @@ pub struct DeadLetters {
 }
 
 /// Blocked keys of a group, by status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "BlockedKeys")]
 pub struct Blocked {
     /// The consumer group.
     pub group: String,
@@ -60,7 +62,8 @@ pub struct Blocked {
 }
 
 /// Held partitions of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "HeldPartitions")]
 pub struct Held {
     /// The consumer group.
     pub group: String,
@@ -108,7 +111,8 @@ pub(super) async fn generations(read: &Database) -> Result<Vec<Generation>, Fail
 }
 
 /// A serving generation that this build cannot fold into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "UnfitGeneration")]
 pub struct Unfit {
     /// The view.
     pub view: String,
@@ -231,7 +235,7 @@ async fn held(database: &Database) -> sqlx::Result<Vec<Held>> {
 }
 
 /// The replication slot of the outbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Slot {
     /// Its name.
     pub name: String,

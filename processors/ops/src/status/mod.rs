@@ -2,6 +2,7 @@
 
 mod caught_up;
 pub(crate) mod databases;
+mod document;
 pub(crate) mod lag;
 mod members;
 mod namespaces;
@@ -22,6 +23,7 @@ use crate::reached::{self, Kept};
 
 pub use caught_up::wait;
 pub use databases::{Blocked, DeadLetters, Facts, Held, Slot, Stand, Unfit};
+pub use document::Document;
 pub use lag::{Deleted, Kafka, Lag, Stuck, Topic};
 pub use namespaces::refuse_unknown;
 pub use report::{Report, bytes, missing_connector, missing_slot, shown_connector, shown_slot};

@@ -1,9 +1,6 @@
-//! The result of status, as data and as JSON; and sentences that the verdict and the output share.
+//! The result of status, and sentences that the verdict and the output share.
 
 use std::collections::BTreeMap;
-
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::databases::{Facts, Slot, Unfit};
 use super::lag::Kafka;
@@ -49,46 +46,6 @@ pub struct Report {
     pub sound: Result<(), Failure>,
     /// Sagas, calls and commands in progress.
     pub under_way: Result<Vec<UnderWay>, Failure>,
-}
-
-impl Report {
-    /// The report as JSON.
-    pub fn json(&self) -> Value {
-        let sides = || [("write", &self.write), ("read", &self.read)].into_iter();
-        let of_sides = |pick: &dyn Fn(&Facts) -> Value| -> Value {
-            sides()
-                .map(|(name, facts)| (name.to_owned(), part(facts.as_ref().map(pick))))
-                .collect::<serde_json::Map<_, _>>()
-                .into()
-        };
-        json!({
-            "namespace": self.namespace,
-            "verdict": {"ok": self.is_well(), "problems": self.problems(), "unknown": self.unknown()},
-            "kafka": part(self.kafka.as_ref()),
-            "slot": part(self.slot.as_ref()),
-            "connector": part(self.connector.as_ref()),
-            "members": part(self.members.as_ref()),
-            "subjects": part(self.subjects.as_ref().map(|subjects| subjects.count)),
-            "missing_schemas": part(self.subjects.as_ref().map(|subjects| &subjects.missing)),
-            "indices": part(self.indices.as_ref()),
-            "dead_letters": of_sides(&|facts| json!(facts.dead)),
-            "blocked": of_sides(&|facts| json!(facts.blocked)),
-            "held": of_sides(&|facts| json!(facts.held)),
-            "generations": part(self.generations.as_ref()),
-            "unfit": part(self.unfit.as_ref()),
-            "resets": part(self.resets.as_ref()),
-            "sound": part(self.sound.as_ref().map(|()| true)),
-            "under_way": part(self.under_way.as_ref()),
-            "process": self.process,
-        })
-    }
-}
-
-fn part<T: Serialize>(part: Result<T, &Failure>) -> Value {
-    match part {
-        Ok(found) => json!(found),
-        Err(failure) => json!({"error": failure.to_string()}),
-    }
 }
 
 /// The text for a missing slot.
@@ -153,16 +110,6 @@ pub fn bytes(count: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::examples::report_in_part as report;
-
-    #[test]
-    fn programs_get_one_document() {
-        let json = report().json();
-        assert_eq!(json["kafka"]["lags"][0]["records"], 3);
-        assert!(json["dead_letters"]["read"]["error"].as_str().unwrap().contains("cannot be reached"));
-        assert_eq!(json["dead_letters"]["write"], json!([]));
-        assert_eq!((&json["subjects"], &json["verdict"]["ok"]), (&json!(3), &json!(false)));
-    }
 
     #[test]
     fn bytes_are_for_people() {

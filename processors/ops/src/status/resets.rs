@@ -1,6 +1,7 @@
 //! Resets of groups by operators that the next start will handle.
 
 use futures::future::try_join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -11,7 +12,8 @@ use crate::replay::generations::{self, State};
 use crate::replay::reset::{self, Consequence, Reset};
 
 /// What follows from a reset of a group; or that it has lost commits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Reset")]
 pub struct Wish {
     /// The consumer group.
     pub group: String,

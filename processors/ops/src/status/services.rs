@@ -7,6 +7,7 @@ use elasticsearch::CountParts;
 use elasticsearch::cat::CatIndicesParts;
 use millrace_schemas::DEFINITIONS;
 use reqwest::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,7 +60,7 @@ pub(super) async fn subjects(config: &Config) -> Result<Subjects, Failure> {
 }
 
 /// An index behind its alias.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Index {
     /// The name that searches use.
     pub alias: String,
@@ -102,7 +103,7 @@ async fn index(elastic: &Client, alias: String) -> Result<Index, Failure> {
 }
 
 /// The metrics of a running process.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Process {
     /// Its address.
     pub address: String,

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_store::timestamp::Nearest;
 use millrace_store::write_side;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -11,7 +12,7 @@ use crate::postgres::Database;
 use crate::verify::commands;
 
 /// Work in progress of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UnderWay {
     /// `saga fulfilment`, `effect payment`, `commands`.
     pub what: String,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use millrace_store::dead_letter::First;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::serde_as;
 
@@ -29,7 +30,8 @@ const MOST: i64 = 500;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(rename = "TraceKind")]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A command.
@@ -48,11 +50,13 @@ pub enum Kind {
 
 /// Something that happened.
 #[serde_as]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "TraceEntry")]
 pub struct Entry {
     /// When: a command was received, or sent by a saga or an effect; a record was written, a step taken, a call requested. By the
     /// clock of the write side, and not before its cause.
     #[serde_as(as = "Written")]
+    #[schemars(with = "Written")]
     pub at: DateTime<Utc>,
     /// Its kind.
     pub kind: Kind,
@@ -73,7 +77,7 @@ pub struct Entry {
 }
 
 /// What followed from a start.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Trace {
     /// In the order of time.
     pub entries: Vec<Entry>,

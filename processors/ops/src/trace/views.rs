@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use millrace_store::{consumer_offset, progress};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::serde_as;
 
@@ -17,7 +18,8 @@ use crate::replay::generations::{self, State};
 
 /// How far a view is.
 #[serde_as]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "TraceView")]
 pub struct Viewed {
     /// Its name.
     pub view: String,
@@ -28,6 +30,7 @@ pub struct Viewed {
     /// When it last applied an event of these streams, by the clock of the read side; later than these events when the streams have
     /// gone on.
     #[serde_as(as = "Option<Written>")]
+    #[schemars(with = "Option<Written>")]
     pub applied_at: Option<DateTime<Utc>>,
     /// Applied records of its group whose documents are not in Elasticsearch yet; `None` for a view that has no index.
     pub unpublished: Option<i64>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use millrace_store::{freshness, stream};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -23,7 +24,8 @@ const STREAMS: [(&str, &str, &str); 5] = [
 ];
 
 /// One stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StreamClock")]
 pub struct Clock {
     /// Its context.
     pub context: String,
@@ -36,7 +38,8 @@ pub struct Clock {
 }
 
 /// One view.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ViewClock")]
 pub struct Folded {
     /// The view.
     pub view: String,

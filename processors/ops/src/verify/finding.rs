@@ -1,5 +1,6 @@
 //! A finding of the auditor: a difference between stored and expected data.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,7 +16,8 @@ const RANGES_SHOWN: usize = 20;
 pub type Sign = (What, String, String);
 
 /// A difference.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "VerifyFinding")]
 pub struct Finding {
     /// The kind.
     pub what: What,
@@ -30,7 +32,8 @@ pub struct Finding {
 }
 
 /// A field that differs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "VerifyField")]
 pub struct Field {
     /// Its name; in parentheses when it is the whole row.
     pub field: String,

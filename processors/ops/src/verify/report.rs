@@ -1,5 +1,6 @@
 //! The auditor's report.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::clocks::Clock;
@@ -9,7 +10,8 @@ use super::rows::Rows;
 use super::what::What;
 
 /// What was compared, and the findings.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "VerifyReport")]
 pub struct Report {
     /// What was compared.
     pub compared: Vec<Compared>,
@@ -33,7 +35,8 @@ pub struct Report {
 }
 
 /// The numbers of what was compared.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "VerifyCompared")]
 pub struct Compared {
     /// The view, or `topics`.
     pub name: String,

@@ -1,9 +1,11 @@
 //! The kinds of findings.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The kind of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "VerifyKind")]
 #[serde(rename_all = "lowercase")]
 pub enum What {
     /// An event of the outbox is not on its topic.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::moment;
 
 /// The state of topics, and the lag of groups.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Kafka {
     /// Every topic of the instance.
     pub topics: Vec<Topic>,
@@ -17,7 +18,7 @@ pub struct Kafka {
 }
 
 /// A topic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Topic {
     /// Its name.
     pub name: String,
@@ -31,7 +32,7 @@ pub struct Topic {
 }
 
 /// The lag of a group in a topic.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Lag {
     /// The consumer group.
     pub group: String,
@@ -56,7 +57,8 @@ pub struct Lag {
 }
 
 /// Records that were deleted before a group had read them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DeletedRecords")]
 pub struct Deleted {
     /// The partition's number.
     pub partition: i32,
@@ -67,7 +69,8 @@ pub struct Deleted {
 }
 
 /// An unfetchable record that is a group's next one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "UnfetchableRecord")]
 pub struct Stuck {
     /// The partition's number.
     pub partition: i32,
