@@ -103,6 +103,18 @@ async fn a_request_is_refused_with_its_own_problem() {
 }
 
 #[tokio::test]
+async fn a_batch_has_no_parameters_and_a_key_that_is_not_empty() {
+    let batch = |query: &str, key: &str| {
+        let mut request = command("", Some(("content-type", "application/x-ndjson")), "{}");
+        *request.uri_mut() = format!("/v1/commands{query}").parse().unwrap();
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        request
+    };
+    assert_eq!(problem(batch("?dry_run=true", "1")).await, (400, "parameters-invalid".to_owned()));
+    assert_eq!(problem(batch("", "")).await, (400, "idempotency-key-invalid".to_owned()));
+}
+
+#[tokio::test]
 async fn a_path_or_a_method_that_there_is_not_is_a_problem_like_any_other() {
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let ours =
