@@ -244,3 +244,22 @@ async fn pages_need_no_token_ask_no_other_host_and_run_their_own_scripts_alone()
         assert_eq!(page(other).await.0, 404, "{other}");
     }
 }
+
+#[tokio::test]
+async fn files_of_pages_are_not_compressed_and_those_that_nobody_reads_are_few() {
+    let gateway = gateway(100);
+    let file = || {
+        let request = Request::get("/docs/swagger-ui-bundle.js").header("accept-encoding", "gzip");
+        gateway.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(file().await.unwrap());
+    }
+    assert!(held.iter().all(|file| file.status() == 200 && !file.headers().contains_key("content-encoding")));
+    let refused = file().await.unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(problem_of(refused).await, (503, "too-many-requests-in-flight".to_owned()));
+    drop(held);
+    assert_eq!(file().await.unwrap().status(), 200);
+}
