@@ -73,8 +73,11 @@ fn references(messages: &[&str]) -> Json {
 /// The types of the instance's records, each with the context whose topic it is on.
 fn records(config: &Config) -> impl Iterator<Item = (&'static str, &'static Definition)> {
     let contexts = millrace_schemas::CONTEXTS.iter().copied().filter(|context| config.has(context));
-    contexts.flat_map(|context| {
-        let on_topic = move |definition: &&Definition| [context, ""].contains(&definition.context);
+    contexts.flat_map(move |context| {
+        let on_topic = move |definition: &&Definition| {
+            let is_written = config.topics.outcomes || definition.kind != Kind::Outcome;
+            is_written && [context, ""].contains(&definition.context)
+        };
         DEFINITIONS.iter().filter(on_topic).map(move |definition| (context, definition))
     })
 }
@@ -177,6 +180,17 @@ mod tests {
         }
         assert_eq!(document["operations"]["cmd.orders"]["action"], "receive");
         assert_eq!(document["operations"]["evt.orders"]["action"], "send");
+    }
+
+    #[test]
+    fn an_instance_that_writes_no_outcomes_shows_none() {
+        let mut config = Config::default();
+        let outcomes =
+            |config: &Config| addresses(&document(config)).iter().any(|topic| topic.contains(".out."));
+        assert!(outcomes(&config));
+        config.topics.outcomes = false;
+        assert!(!outcomes(&config));
+        assert!(document(&config)["components"]["messages"].get("CommandOutcome").is_none());
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::unread::Unread;
 pub(crate) const RETRY_AFTER: u16 = 1;
 /// Batches under way, at most: each has its body and its answer in memory.
 const BATCHES_MAX: usize = 4;
+/// Bytes of files of pages that their callers have not read yet, at most: sixteen of the largest file. They are a part of the program, so
+/// they take connections, not memory.
+const PAGES_BYTES_MAX: usize = 26 << 20;
 
 /// The role's clients, connections and limits.
 pub(crate) struct Gateway {
@@ -44,6 +47,8 @@ pub(crate) struct Gateway {
     room: Semaphore,
     /// Places of answers that wait to be read.
     unread: Unread,
+    /// Those of files of pages, which need no token.
+    pub(crate) pages: Unread,
     /// Places of batches.
     pub(crate) batches: Semaphore,
 }
@@ -66,6 +71,7 @@ impl Gateway {
             clients: Clients::new(&config.gateway),
             room: Semaphore::new(config.gateway.requests_max),
             unread: Unread::default(),
+            pages: Unread::of(PAGES_BYTES_MAX),
             batches: Semaphore::new(BATCHES_MAX),
             config: config.clone(),
         }))
@@ -99,7 +105,7 @@ pub(crate) async fn admit(State(gateway): State<Arc<Gateway>>, mut request: Requ
         Problem::new(Kind::RATE, detail).retry_after(RETRY_AFTER).into_response()
     } else if let Ok(_place) = gateway.room.try_acquire() {
         request.extensions_mut().insert(client.clone());
-        gateway.unread.held(&client.unread, next.run(request).await).await
+        Unread::held([&gateway.unread, &client.unread], next.run(request).await).await
     } else {
         let detail = "too many requests are under way; try again";
         Problem::new(Kind::FULL, detail).retry_after(RETRY_AFTER).into_response()

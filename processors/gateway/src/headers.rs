@@ -9,6 +9,8 @@ use crate::problem::{Kind, Problem};
 
 /// The header with the command's id.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Bytes of an id, at most.
+const KEY_BYTES_MAX: usize = 512;
 
 /// The id of the command.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
@@ -26,7 +28,11 @@ pub(crate) fn given_key(headers: &HeaderMap) -> Result<Option<String>, Problem> 
     }
     let key = key.to_str().map_err(|_| refuse("Idempotency-Key is not visible ASCII"))?;
     let inside = key.starts_with('"').then(|| serde_json::from_str(key).ok()).flatten();
-    Ok(Some(inside.unwrap_or_else(|| key.to_owned())))
+    let key: String = inside.unwrap_or_else(|| key.to_owned());
+    match key.len() {
+        1..=KEY_BYTES_MAX => Ok(Some(key)),
+        _ => Err(refuse("Idempotency-Key has 1 to 512 bytes")),
+    }
 }
 
 /// The W3C trace context of the request.
@@ -85,6 +91,19 @@ mod tests {
         assert_eq!(key(&[("idempotency-key", "\"a-1")]).as_deref(), Some("\"a-1"));
         assert_eq!(key(&[]), None);
         assert_eq!(key(&[("idempotency-key", "a"), ("idempotency-key", "a")]), None);
+    }
+
+    #[test]
+    fn a_key_has_a_length_whatever_it_is_for() {
+        let is_taken = |key: &str| {
+            let headers = HeaderMap::from_iter([(
+                HeaderName::from_static(IDEMPOTENCY_KEY),
+                HeaderValue::from_str(key).unwrap(),
+            )]);
+            given_key(&headers).is_ok()
+        };
+        assert!(is_taken("k") && is_taken(&"k".repeat(KEY_BYTES_MAX)));
+        assert!(!is_taken("") && !is_taken("\"\"") && !is_taken(&"k".repeat(KEY_BYTES_MAX + 1)));
     }
 
     #[test]

@@ -36,19 +36,16 @@ impl Unread {
         Self(Arc::new(Semaphore::new(bytes / PLACE_BYTES)))
     }
 
-    /// The answer, if there is room for it here and among the answers of its client. One of a few bytes is in the connection's buffer
-    /// at once.
-    pub(crate) async fn held(&self, client: &Self, answer: Response) -> Response {
+    /// The answer, if there is room for it among all of these. One of a few bytes is in the connection's buffer at once.
+    pub(crate) async fn held<const N: usize>(among: [&Self; N], answer: Response) -> Response {
         let bytes = answer.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(bytes) = bytes.filter(|bytes| *bytes > PART_BYTES) else { return answer };
         let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
-        let [Ok(place), Ok(own)] =
-            [self, client].map(|unread| unread.0.clone().try_acquire_many_owned(places))
-        else {
+        let places = among.map(|unread| unread.0.clone().try_acquire_many_owned(places));
+        let Ok(places) = places.into_iter().collect::<Result<Vec<_>, _>>() else {
             let problem = Problem::new(Kind::FULL, "too many answers wait to be read");
             return problem.retry_after(RETRY_AFTER).into_response();
         };
-        let places = Some((place, own));
         let (parts, body) = answer.into_parts();
         match to_bytes(body, bytes).await {
             Ok(rest) => Response::from_parts(parts, Body::new(Held { rest, places })),
@@ -60,7 +57,7 @@ impl Unread {
 /// The rest of an answer, and its places.
 struct Held {
     rest: Bytes,
-    places: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    places: Vec<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for Held {
@@ -72,7 +69,7 @@ impl HttpBody for Held {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
-            self.places = None;
+            self.places.clear();
             return Poll::Ready(None);
         }
         let part = PART_BYTES.min(self.rest.len());
@@ -103,18 +100,27 @@ mod tests {
         let large = BYTES_MAX / 4;
         let mut held = Vec::new();
         for of in [&client, &client, &other] {
-            held.push(unread.held(of, answer(large)).await);
+            held.push(Unread::held([&unread, of], answer(large)).await);
         }
         assert!(held.iter().all(|answer| answer.status() == 200));
-        assert_eq!(unread.held(&client, answer(large)).await.status(), 503, "the half of one client");
-        assert_eq!(unread.held(&client, answer(100)).await.status(), 200, "a short one needs no room");
+        assert_eq!(
+            Unread::held([&unread, &client], answer(large)).await.status(),
+            503,
+            "the half of one client"
+        );
+        assert_eq!(
+            Unread::held([&unread, &client], answer(100)).await.status(),
+            200,
+            "a short one needs no room"
+        );
         let read = to_bytes(held.swap_remove(0).into_body(), usize::MAX).await.unwrap();
         assert_eq!(read.len(), large, "nothing is missing");
-        held.push(unread.held(&client, answer(large)).await);
-        held.push(unread.held(&other, answer(large)).await);
+        held.push(Unread::held([&unread, &client], answer(large)).await);
+        held.push(Unread::held([&unread, &other], answer(large)).await);
         assert!(held.iter().all(|answer| answer.status() == 200));
-        assert_eq!(unread.held(&Unread::default(), answer(large)).await.status(), 503, "all is taken");
+        let another = Unread::default();
+        assert_eq!(Unread::held([&unread, &another], answer(large)).await.status(), 503, "all is taken");
         drop(held);
-        assert_eq!(unread.held(&client, answer(BYTES_MAX / 2)).await.status(), 200);
+        assert_eq!(Unread::held([&unread, &client], answer(BYTES_MAX / 2)).await.status(), 200);
     }
 }

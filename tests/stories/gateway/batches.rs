@@ -5,7 +5,7 @@ use millrace_tests::load::customer;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::{Gateway, SHOP, registration, sent};
+use super::{Gateway, SHOP, answer, registration, sent};
 
 /// Customers of the batch, behind those of other parts of the story.
 const CUSTOMERS: std::ops::Range<usize> = 100..1_600;
@@ -89,6 +89,15 @@ async fn a_batch_that_comes_again_has_no_further_effect(
     let events: i64 =
         sqlx::query_scalar(events).bind(&ids).fetch_one(&instance.write).await.expect("a count");
     assert_eq!(events, CUSTOMERS.len() as i64 * 3, "registered and tagged twice");
+}
+
+/// Nothing of it is executed.
+pub(super) async fn a_dry_run_of_a_batch_is_refused(gateway: &Gateway) {
+    let line = json!({"type": "RegisterCustomer", "id": "dry", "data": registration(60)}).to_string();
+    let request = gateway.request(Method::POST, "commands?dry_run=true", SHOP);
+    let (status, problem) = answer(request.header("Content-Type", "application/x-ndjson").body(line)).await;
+    assert_eq!((status, &problem["errors"][0]["path"]), (400, &json!("dry_run")), "{problem}");
+    assert_eq!(gateway.receipt(SHOP, "dry").await.0, 404);
 }
 
 /// While Kafka is away.

@@ -114,6 +114,7 @@ async fn a_command_over_http_is_decided_once_and_its_sender_learns_what_became_o
     what_is_too_large_is_refused(&gateway).await;
     dry_runs::what_would_become_of_a_command_is_told_without_effect(&gateway, &instance).await;
     batches::many_commands_come_in_one_request(&gateway, &instance).await;
+    batches::a_dry_run_of_a_batch_is_refused(&gateway).await;
     no_token_is_told(&gateway).await;
     requests_are_counted(&gateway).await;
     gateway.process.stops().await;

@@ -28,7 +28,7 @@ const UNSENT: &[Kind] = &[
     Kind::FORBIDDEN,
 ];
 const UNSENT_BATCH: &[Kind] =
-    &[Kind::BODY, Kind::KEY, Kind::SLOW, Kind::TOO_LARGE, Kind::MEDIA_TYPE, Kind::KAFKA];
+    &[Kind::BODY, Kind::KEY, Kind::PARAMETERS, Kind::SLOW, Kind::TOO_LARGE, Kind::MEDIA_TYPE, Kind::KAFKA];
 const NO_RECEIPT: &[Kind] = &[Kind::PARAMETERS, Kind::UNKNOWN_RECEIPT, Kind::RECEIPTS];
 
 /// A path for each command of the instance, and those of receipts.

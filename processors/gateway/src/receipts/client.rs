@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use millrace_ops::config::Gateway;
 use millrace_ops::failure::Failure;
 use millrace_ops::http;
@@ -58,15 +59,16 @@ impl Asking {
         self.ask(&["receipts", source, id], None, RECEIPT_WITHIN).await
     }
 
-    /// The outcome of a command whose record is at this partition and offset; `None` when there is none within this time.
+    /// The outcome of a command whose record is at this partition and offset; `None` when there is none within this time. A dead
+    /// letter that was written at the time `not` is none.
     pub(crate) async fn outcome(
         &self,
         (source, id): (&str, &str),
-        (partition, offset): (i32, i64),
+        ((partition, offset), not): ((i32, i64), Option<DateTime<Utc>>),
         within: Duration,
     ) -> Result<Option<Outcome>, Unanswered> {
         let wait_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let wait = Wait { partition, offset, wait_ms };
+        let wait = Wait { partition, offset, not, wait_ms };
         self.ask(&["outcomes", source, id], Some(wait), within + ANSWER_WITHIN).await
     }
 
@@ -113,11 +115,13 @@ impl Asking {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        if let Some(Wait { partition, offset, wait_ms }) = wait {
+        if let Some(Wait { partition, offset, not, wait_ms }) = wait {
+            let not = not.map(|not| not.to_rfc3339());
             url.query_pairs_mut()
                 .append_pair("partition", &partition.to_string())
                 .append_pair("offset", &offset.to_string())
-                .append_pair("wait_ms", &wait_ms.to_string());
+                .append_pair("wait_ms", &wait_ms.to_string())
+                .extend_pairs(not.iter().map(|not| ("not", not)));
         }
         url
     }
@@ -135,9 +139,12 @@ mod tests {
             ..Gateway::default()
         };
         let asking = Asking::new(&gateway).unwrap().unwrap();
-        let wait = Wait { partition: 1, offset: 7, wait_ms: 5 };
+        let wait = Wait { partition: 1, offset: 7, not: None, wait_ms: 5 };
         let url = asking.url_of(&["outcomes", "shop", "a/b?c#d"], Some(wait));
         let expected = "http://127.0.0.1:81/outcomes/shop/a%2Fb%3Fc%23d?partition=1&offset=7&wait_ms=5";
         assert_eq!(url.as_str(), expected);
+        let (not, query) = (Some(DateTime::UNIX_EPOCH), "&not=1970-01-01T00%3A00%3A00%2B00%3A00");
+        let url = asking.url_of(&["outcomes", "shop", "a/b?c#d"], Some(Wait { not, ..wait }));
+        assert_eq!(url.as_str(), format!("{expected}{query}"));
     }
 }

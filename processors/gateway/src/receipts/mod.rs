@@ -6,6 +6,7 @@ mod decisions;
 mod outcomes;
 mod server;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use millrace_ops::receipts::{Receipt, Recorded};
@@ -22,6 +23,9 @@ struct Wait {
     partition: i32,
     /// Its offset.
     offset: i64,
+    /// When the dead letter was written that is not its outcome, since it was redriven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not: Option<DateTime<Utc>>,
     /// How long to wait for the outcome, in milliseconds.
     wait_ms: u64,
 }

@@ -17,10 +17,11 @@ use millrace_ops::receipts::Receipts;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::decisions::{Decision, Trial};
-use super::outcomes::Outcomes;
+use super::outcomes::{Outcomes, Place};
 use super::{Asked, Outcome, Wait, WaitForAll};
 use crate::connections::{Limits, accept, listen};
 use crate::token::Token;
@@ -29,6 +30,8 @@ use crate::token::Token;
 const SEARCHES_MAX: usize = 4;
 /// Concurrent decisions without effect; further ones wait.
 const TRIALS_MAX: usize = 4;
+/// How long they wait.
+const TRIAL_PLACE_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes of a command to be decided without effect, at most: more than Kafka takes, in hexadecimal digits.
 const TRIAL_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a question for several outcomes, at most: ids of a full batch.
@@ -128,10 +131,10 @@ async fn receipt(
 async fn outcome(
     State(answering): State<Arc<Answering>>,
     Path(identity): Path<(String, String)>,
-    Query(Wait { partition, offset, wait_ms }): Query<Wait>,
+    Query(Wait { partition, offset, not, wait_ms }): Query<Wait>,
 ) -> Response {
     let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
-    match answering.outcomes.of(identity, (partition, offset), within).await {
+    match answering.outcomes.of(identity, Place { at: (partition, offset), not }, within).await {
         Some(recorded) => Json(Outcome::from(recorded)).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
@@ -143,9 +146,9 @@ async fn outcomes(
     Json(WaitForAll { commands, wait_ms }): Json<WaitForAll>,
 ) -> Json<Vec<Option<Outcome>>> {
     let within = Duration::from_millis(wait_ms).min(WAIT_MAX);
-    let asked = commands
-        .into_iter()
-        .map(|Asked { source, id, partition, offset }| ((source, id), (partition, offset)));
+    let asked = commands.into_iter().map(|Asked { source, id, partition, offset }| {
+        ((source, id), Place { at: (partition, offset), not: None })
+    });
     let found = answering.outcomes.of_all(asked.collect(), within).await;
     Json(found.into_iter().map(|recorded| recorded.map(Outcome::from)).collect())
 }
@@ -156,7 +159,7 @@ async fn decide(
     Json(Trial { context, key, value }): Json<Trial>,
 ) -> Response {
     let Ok(value) = hex::decode(value) else { return StatusCode::BAD_REQUEST.into_response() };
-    let Ok(_place) = answering.trials.acquire().await else {
+    let Ok(Ok(_place)) = timeout(TRIAL_PLACE_WITHIN, answering.trials.acquire()).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match answering.dry_runs.decide(&context, &key, &value).await {

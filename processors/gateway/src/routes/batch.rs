@@ -1,7 +1,7 @@
 //! `POST /v1/commands`: a command on each line, and an outcome for each line.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -12,6 +12,7 @@ use millrace_engine::spans;
 use super::body::whole;
 use super::fit::unsent;
 use super::line::{Line, Reader, Said, written};
+use super::parameter;
 use super::sent::{Sent, applied};
 use crate::clients::Client;
 use crate::gateway::{Gateway, RETRY_AFTER};
@@ -25,6 +26,12 @@ pub(crate) const PATH: &str = "/v1/commands";
 pub(crate) const LINES_MAX: usize = 10_000;
 /// Commands that are handed to Kafka before the first of them is acknowledged, at most.
 const AT_ONCE: usize = 500;
+/// How long after its request a batch hands further commands to Kafka: the last of them are acknowledged, or given up, within
+/// [`REQUEST_WITHIN`](crate::REQUEST_WITHIN).
+const ROUNDS_WITHIN: Duration = Duration::from_secs(15);
+/// Why a batch has no parameters.
+const NO_DRY_RUN: &str =
+    "is not a parameter of a batch; a dry run takes one command: POST /v1/commands/{type}?dry_run=true";
 
 /// Sends the command of every line that has one, in their order, and answers each line.
 pub(super) async fn send(
@@ -32,6 +39,8 @@ pub(super) async fn send(
     Extension(client): Extension<Arc<Client>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let until = Instant::now() + ROUNDS_WITHIN;
+    parameter::none(request.uri(), NO_DRY_RUN)?;
     expect(NDJSON, request.headers())?;
     let headers = request.headers();
     let (key, waits, given) = (given_key(headers)?, wait(headers, gateway.wait_max()), traceparent(headers));
@@ -42,7 +51,7 @@ pub(super) async fn send(
     let body = whole(request).await?;
     let span = spans::Request::begin(given.as_deref());
     let traceparent = span.as_ref().map(spans::Request::header).or(given);
-    let batch = Batch { gateway: &gateway, client: &client, key, traceparent };
+    let batch = Batch { gateway: &gateway, client: &client, key, traceparent, until };
     let answer = batch.answer(&body, waits).await;
     if let Some(span) = span {
         let status = answer.as_ref().map_or_else(|problem| problem.status(), Response::status);
@@ -60,6 +69,8 @@ struct Batch<'b> {
     client: &'b Client,
     key: Option<String>,
     traceparent: Option<String>,
+    /// When it hands nothing more to Kafka.
+    until: Instant,
 }
 
 impl Batch<'_> {
@@ -73,7 +84,8 @@ impl Batch<'_> {
         Ok((applied(waits), [(CONTENT_TYPE, NDJSON)], body).into_response())
     }
 
-    /// What was said to each line. After a line that Kafka did not take no further ones are sent, so that order is kept.
+    /// What was said to each line. After a line that Kafka did not take no further ones are sent, so that order is kept; nor are they
+    /// when the batch would not be answered before its connection ends.
     async fn sent(&self, texts: &[(usize, &[u8])]) -> Result<Vec<Line>, Problem> {
         let encoder = self.gateway.sender.encoder().await;
         let encoder = encoder.map_err(|error| unsent(millrace_ops::send::Unsent::Unavailable(error)))?;
@@ -85,7 +97,7 @@ impl Batch<'_> {
         );
         let mut lines: Vec<Line> = Vec::with_capacity(texts.len());
         for some in texts.chunks(AT_ONCE) {
-            let is_stopped = lines.iter().rev().take(AT_ONCE).any(Line::is_untaken);
+            let is_stopped = self.is_over() || lines.iter().rev().take(AT_ONCE).any(Line::is_untaken);
             lines.extend(match is_stopped {
                 true => reader.left_out(some),
                 false => reader.sent(some).await,
@@ -97,6 +109,10 @@ impl Batch<'_> {
             }
         }
         Ok(lines)
+    }
+
+    fn is_over(&self) -> bool {
+        self.gateway.stop.is_cancelled() || Instant::now() >= self.until
     }
 
     /// The outcomes of the lines that were sent, as far as they have one in time.

@@ -37,6 +37,7 @@ pub(super) async fn send(
     let data = body(request).await?;
     if is_dry {
         let command = Command::new(definition.full_name, &client.name, &id, data);
+        let _place = client.place_to_wait()?;
         return Ok(dry_run::answer(&gateway, command).await?.into_response());
     }
     let span = spans::Request::begin(given.as_deref());

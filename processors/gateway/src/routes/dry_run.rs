@@ -34,6 +34,7 @@ pub(super) fn is_asked(request: &Request) -> Result<bool, Problem> {
 pub(super) async fn answer(gateway: &Gateway, command: Command) -> Result<Json<Value>, Problem> {
     let encoder = gateway.sender.encoder().await.map_err(|error| unsent(Unsent::Unavailable(error)))?;
     let ready = encoder.ready(command).map_err(|unfit| unsent(Unsent::Unfit(unfit)))?;
+    gateway.sender.fits(&ready).map_err(unsent)?;
     let decision = gateway.receipts.decision(&ready).await.map_err(|error| {
         tracing::warn!(%error, "no dry run");
         unavailable()

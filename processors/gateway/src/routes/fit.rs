@@ -33,8 +33,16 @@ pub(super) fn allowed(
     Ok(definition)
 }
 
-/// Why a command was not sent.
+/// Why a command was not sent; in the log too when it could not be.
 pub(super) fn unsent(unsent: Unsent) -> Problem {
+    if let Unsent::Unavailable(error) = &unsent {
+        tracing::warn!(%error, "a command was not taken");
+    }
+    problem_of(unsent)
+}
+
+/// Why a command was not sent.
+pub(super) fn problem_of(unsent: Unsent) -> Problem {
     match unsent {
         Unsent::Unfit(Unfit::Fields(_, errors)) => fields(&errors, ""),
         Unsent::Unfit(Unfit::Attribute("id", problem)) => {
@@ -42,8 +50,7 @@ pub(super) fn unsent(unsent: Unsent) -> Problem {
         }
         Unsent::Unfit(unfit) => Problem::new(Kind::UNKNOWN_COMMAND, unfit.to_string()),
         Unsent::TooLarge => Problem::new(Kind::TOO_LARGE, "Kafka does not take a record of this size"),
-        Unsent::Unavailable(error) => {
-            tracing::warn!(%error, "a command was not taken");
+        Unsent::Unavailable(_) => {
             let detail = "send it again with the same idempotency key: it is executed once";
             Problem::new(Kind::KAFKA, detail).retry_after(RETRY_AFTER)
         }

@@ -1,11 +1,11 @@
 //! A line of a batch.
 
-use millrace_ops::send::{Command, Encoder, Ready, Unfit, Unsent};
+use millrace_ops::send::{Acknowledged, Command, Encoder, Ready, Unfit, Unsent};
 use millrace_schemas::Definition;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::fit::{allowed, fields, unsent};
+use super::fit::{allowed, fields, problem_of};
 use super::sent::Sent;
 use crate::clients::Client;
 use crate::gateway::Gateway;
@@ -85,7 +85,9 @@ impl<'b> Reader<'b> {
                 }),
             ));
         }
-        let mut acknowledged = self.gateway.sender.send_all(ready).await.into_iter();
+        let acknowledged = self.gateway.sender.send_all(ready).await;
+        log_untaken(&acknowledged);
+        let mut acknowledged = acknowledged.into_iter();
         let mut lines = Vec::with_capacity(read.len());
         for (number, read) in read {
             lines.push(match read {
@@ -96,7 +98,7 @@ impl<'b> Reader<'b> {
                         let sent = Sent { source, id, definition, acknowledged };
                         Line { number, id: said_id, said: Said::Sent(sent) }
                     }
-                    Some(Err(error)) => self.refused(number, Some(id), unsent(error)),
+                    Some(Err(error)) => self.refused(number, Some(id), problem_of(error)),
                     None => self.refused(number, Some(id), Line::untaken()),
                 },
             });
@@ -143,6 +145,17 @@ impl<'b> Reader<'b> {
     }
 }
 
+/// A line in the log for all that Kafka did not take, with the reason of the first.
+fn log_untaken(said: &[Result<Acknowledged, Unsent>]) {
+    let mut errors = said.iter().filter_map(|said| match said {
+        Err(Unsent::Unavailable(error)) => Some(error),
+        _ => None,
+    });
+    if let Some(error) = errors.next() {
+        tracing::warn!(%error, commands = errors.count() + 1, "commands of a batch were not taken");
+    }
+}
+
 fn nameless() -> Problem {
     wrong("id", "is missing: each line has an id, or the batch an Idempotency-Key".to_owned())
 }
@@ -160,7 +173,7 @@ fn unfit_problem(unfit: Unfit) -> Problem {
             let errors = [FieldError { path: String::new(), message: problem }];
             Problem::new(Kind::BODY, "the line is not a command").with("errors", errors)
         }
-        unfit @ Unfit::Type(_) => unsent(Unsent::Unfit(unfit)),
+        unfit @ Unfit::Type(_) => problem_of(Unsent::Unfit(unfit)),
     }
 }
 

@@ -53,10 +53,11 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .merge(queries::router())
         .method_not_allowed_fallback(other_method)
         .route_layer(from_fn_with_state(gateway.clone(), admit))
-        .merge(pages::router().method_not_allowed_fallback(other_method))
         .fallback(|| async { Problem::new(Kind::UNKNOWN_PATH, "docs/http.md has the routes") })
         .layer(DefaultBodyLimit::max(body_max))
         .layer(CompressionLayer::new())
+        // Not compressed: they need no token, so that anybody could have the work done again and again.
+        .merge(pages::router().method_not_allowed_fallback(other_method))
         .layer(cors(&gateway.config.gateway.cors_origins))
         .layer(from_fn(accompany))
         .with_state(gateway.clone())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 
 use crate::gateway::Gateway;
 use crate::problem::{Kind, Meaning, Problem, TYPES};
+use crate::unread::Unread;
 
 /// The page, and what it runs: it asks for the token first, since the document is for clients.
 const PAGE: &str = include_str!("../pages/index.html");
@@ -41,14 +42,17 @@ fn shown(kind: &'static str, body: &'static str) -> Response {
 }
 
 /// A file of Swagger UI. The page of that crate is not served: it repeats the URL of the request, and has scripts inside.
-async fn file_of_swagger_ui(request: Request) -> Result<Response, Problem> {
+async fn file_of_swagger_ui(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response, Problem> {
     let source = OpenApiSource::Uri(crate::openapi::PATH);
     let files = generate_routes(ApiDefinition { uri_prefix: "/docs", api_definition: source, title: None });
     let (parts, _) = request.into_parts();
     let asked = Request::from_parts(parts, Body::empty());
     let mut file = files.oneshot(asked).await.map_err(|never| match never {})?;
     file.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static(KEPT));
-    Ok(file)
+    Ok(Unread::held([&gateway.pages], file).await)
 }
 
 /// What a problem means and what to do.

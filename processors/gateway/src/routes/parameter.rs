@@ -1,4 +1,4 @@
-//! The one parameter of the query string that routes of commands and receipts have.
+//! The one parameter of the query string that routes of commands and receipts have, and batches have not.
 
 use axum::extract::Query;
 use axum::http::Uri;
@@ -17,8 +17,27 @@ pub(super) fn only(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
     }
 }
 
+/// Refuses every parameter; `why` there is none.
+pub(super) fn none(uri: &Uri, why: &str) -> Result<(), Problem> {
+    let Some(query) = uri.query().filter(|query| !query.is_empty()) else { return Ok(()) };
+    let name = query.split(['=', '&']).next().unwrap_or_default();
+    Err(refused(name, why))
+}
+
 /// A parameter is wrong.
 pub(super) fn refused(path: &str, message: &str) -> Problem {
     let errors = [FieldError { path: path.to_owned(), message: message.to_owned() }];
     Problem::new(Kind::PARAMETERS, "1 parameter is wrong").with("errors", errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_parameter_each_is_refused() {
+        let of = |uri: &'static str| none(&Uri::from_static(uri), "is none").is_ok();
+        assert!(of("/v1/commands") && of("/v1/commands?"));
+        assert!(!of("/v1/commands?dry_run=true") && !of("/v1/commands?x") && !of("/v1/commands?&a=%zz"));
+    }
 }

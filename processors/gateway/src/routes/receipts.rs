@@ -1,7 +1,7 @@
 //! `GET /v1/receipts/…`
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
@@ -28,19 +28,41 @@ pub(super) async fn own(
     uri: Uri,
 ) -> Result<Json<Shown>, Problem> {
     let waits = asked_wait(&uri)?.map(|within| within.min(gateway.wait_max()));
+    let _place = waits.map(|_| client.place_to_wait()).transpose()?;
     let receipt = found(&gateway, &client, &id).await?;
-    let place = receipt.partition.zip(receipt.offset);
-    let (Some(within), Some(place), false) = (waits, place, has_outcome(&receipt)) else {
-        return Ok(Json(receipt.into()));
+    let receipt = match waits {
+        Some(within) => awaited(&gateway, &client, receipt, Instant::now() + within).await?,
+        None => receipt,
     };
-    let _place = client.place_to_wait()?;
-    let outcome = gateway.receipts.outcome((&client.name, &id), place, within);
-    match gateway.stop.run_until_cancelled(outcome).await {
-        Some(Ok(Some(outcome))) => Ok(Json(outcome.receipt.into())),
-        Some(Err(error)) => Err(unanswered(&error)),
+    Ok(Json(receipt.into()))
+}
+
+/// The receipt once the command has an outcome. A dead letter that was redriven is none: it is in the ledger until the command is
+/// decided.
+async fn awaited(
+    gateway: &Gateway,
+    client: &Client,
+    mut receipt: Receipt,
+    until: Instant,
+) -> Result<Receipt, Problem> {
+    let mut not = None;
+    while let (Some(place), false) = (receipt.partition.zip(receipt.offset), has_outcome(&receipt)) {
+        let within = until.saturating_duration_since(Instant::now());
+        let outcome = gateway.receipts.outcome((&client.name, &receipt.id), (place, not), within);
+        let told = match gateway.stop.run_until_cancelled(outcome).await {
+            Some(Ok(Some(outcome))) if outcome.is_dead() => outcome.receipt.decided_at,
+            Some(Ok(Some(outcome))) => return Ok(outcome.receipt),
+            Some(Err(error)) => return Err(unanswered(&error)),
+            Some(Ok(None)) | None => None,
+        };
         // What it waits for may be another thing now.
-        Some(Ok(None)) | None => Ok(Json(found(&gateway, &client, &id).await?.into())),
+        receipt = found(gateway, client, &receipt.id).await?;
+        if told.is_none() || told == not {
+            break;
+        }
+        not = told;
     }
+    Ok(receipt)
 }
 
 async fn found(gateway: &Gateway, client: &Client, id: &str) -> Result<Receipt, Problem> {

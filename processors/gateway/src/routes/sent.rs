@@ -47,7 +47,7 @@ impl Sent {
     /// The outcome, or 202 when there is none in time.
     pub(super) async fn awaited(&self, gateway: &Gateway, within: Duration) -> Result<Response, Problem> {
         let place = (self.acknowledged.partition, self.acknowledged.offset);
-        let outcome = gateway.receipts.outcome((&self.source, &self.id), place, within);
+        let outcome = gateway.receipts.outcome((&self.source, &self.id), (place, None), within);
         match gateway.stop.run_until_cancelled(outcome).await {
             Some(Ok(Some(outcome))) => self.answer(outcome),
             Some(Ok(None)) | None => Ok(self.under_way()),

@@ -103,6 +103,18 @@ async fn a_request_is_refused_with_its_own_problem() {
 }
 
 #[tokio::test]
+async fn a_batch_has_no_parameters_and_a_key_that_is_not_empty() {
+    let batch = |query: &str, key: &str| {
+        let mut request = command("", Some(("content-type", "application/x-ndjson")), "{}");
+        *request.uri_mut() = format!("/v1/commands{query}").parse().unwrap();
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        request
+    };
+    assert_eq!(problem(batch("?dry_run=true", "1")).await, (400, "parameters-invalid".to_owned()));
+    assert_eq!(problem(batch("", "")).await, (400, "idempotency-key-invalid".to_owned()));
+}
+
+#[tokio::test]
 async fn a_path_or_a_method_that_there_is_not_is_a_problem_like_any_other() {
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let ours =
@@ -231,4 +243,23 @@ async fn pages_need_no_token_ask_no_other_host_and_run_their_own_scripts_alone()
     for other in ["/problems/unknown", "/docs/swagger-ui-bundle.js.map", "/docs/oauth2-redirect.html"] {
         assert_eq!(page(other).await.0, 404, "{other}");
     }
+}
+
+#[tokio::test]
+async fn files_of_pages_are_not_compressed_and_those_that_nobody_reads_are_few() {
+    let gateway = gateway(100);
+    let file = || {
+        let request = Request::get("/docs/swagger-ui-bundle.js").header("accept-encoding", "gzip");
+        gateway.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(file().await.unwrap());
+    }
+    assert!(held.iter().all(|file| file.status() == 200 && !file.headers().contains_key("content-encoding")));
+    let refused = file().await.unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(problem_of(refused).await, (503, "too-many-requests-in-flight".to_owned()));
+    drop(held);
+    assert_eq!(file().await.unwrap().status(), 200);
 }

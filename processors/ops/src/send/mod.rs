@@ -2,6 +2,7 @@
 
 mod command;
 mod deliveries;
+mod in_order;
 mod producer;
 mod schema_ids;
 mod single;

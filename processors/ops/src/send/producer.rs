@@ -18,6 +18,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// Commands in memory that Kafka has not acknowledged: at most this many kilobytes.
 pub(super) const IN_FLIGHT: Property = (&["queue.buffering.max.kbytes"], "32768");
 
+/// The property with the largest record that the client takes, in bytes.
+const RECORD_MAX: &str = "message.max.bytes";
+/// Bytes of a record beside its key, value and headers, at most, as librdkafka counts them.
+const RECORD_BYTES: usize = 36;
+/// Bytes of a header beside its name and value: their lengths.
+const HEADER_BYTES: usize = 3;
+
 /// Partition and offset of a command, or why Kafka has not taken it.
 pub(super) type Delivered = Result<(i32, i64), KafkaError>;
 /// Called once for each command, on librdkafka's thread.
@@ -42,6 +49,8 @@ impl ProducerContext for Context {
 pub(super) struct Sender {
     producer: ThreadedProducer<Context>,
     timeout: Duration,
+    /// Bytes of a record, at most.
+    record_max: usize,
 }
 
 impl Sender {
@@ -49,8 +58,11 @@ impl Sender {
     /// `timeout` is given up.
     pub(super) fn new(config: &Config, chosen: &[Property], timeout: Duration) -> Result<Self, Failure> {
         let client = client::producer(&kafka::settings(&config.kafka), chosen, timeout);
-        let producer = client.create_with_context(Context);
-        Ok(Self { producer: producer.map_err(|error| kafka::failure(&config.kafka, &error))?, timeout })
+        let fail = |error: KafkaError| kafka::failure(&config.kafka, &error);
+        let record_max = client.create_native_config().and_then(|all| all.get(RECORD_MAX)).map_err(fail)?;
+        let record_max = record_max.parse().unwrap_or(usize::MAX);
+        let producer = client.create_with_context(Context).map_err(fail)?;
+        Ok(Self { producer, timeout, record_max })
     }
 
     /// Checks that Kafka answers, so that not every command waits for its timeout. Blocks.
@@ -60,6 +72,12 @@ impl Sender {
     pub(super) fn ask(&self, config: &Config) -> Result<(), Failure> {
         let answer = self.producer.client().fetch_metadata(None, ANSWER_TIMEOUT);
         answer.map(|_| ()).map_err(|error| kafka::failure(&config.kafka, &error))
+    }
+
+    /// Whether the client takes a record of this size. It counts key, value, headers, and what is around them.
+    pub(super) fn takes(&self, Outgoing { key, value, headers, .. }: &Outgoing) -> bool {
+        let headers = headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);
+        RECORD_BYTES + key.len() + value.len() + headers.sum::<usize>() <= self.record_max
     }
 
     /// Hands a command to the client.

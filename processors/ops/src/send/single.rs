@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{OnceCell, oneshot};
 
 use super::command::{self, Command, Outgoing, Unfit};
+use super::in_order::{Handed, in_order};
 use super::producer::{Delivered, IN_FLIGHT, Sender};
 use super::schema_ids::SchemaIds;
 use crate::config::Config;
@@ -76,7 +77,11 @@ impl SingleSender {
     pub async fn send(&self, command: Command) -> Result<Acknowledged, Unsent> {
         let encoder = self.encoder().await.map_err(Unsent::Unavailable)?;
         let ready = encoder.ready(command).map_err(Unsent::Unfit)?;
-        self.acknowledged(self.handed_over(&ready), ready).await
+        let delivered = match self.handed_over(&ready) {
+            Ok(told) => told.await.unwrap_or(Err(KafkaError::Canceled)),
+            Err(error) => Err(error),
+        };
+        self.acknowledged(ready, delivered)
     }
 
     /// Encodes commands with the registry's schema ids.
@@ -87,14 +92,19 @@ impl SingleSender {
         self.ids().await.map(Encoder)
     }
 
-    /// Sends commands in this order, which those of a key keep, and waits until Kafka has acknowledged or refused each.
+    /// Sends commands in this order, and waits until Kafka has acknowledged or refused each. Behind one that it does not take, no
+    /// further ones are handed to the client; of those that were, each is given up by its own time, so that a later one may be taken.
     pub async fn send_all(&self, commands: Vec<Ready>) -> Vec<Result<Acknowledged, Unsent>> {
-        let told: Vec<_> = commands.iter().map(|ready| self.handed_over(ready)).collect();
-        let mut sent = Vec::with_capacity(commands.len());
-        for (told, ready) in told.into_iter().zip(commands) {
-            sent.push(self.acknowledged(told, ready).await);
-        }
-        sent
+        let ended = in_order(commands, |ready| self.handed_over(ready)).await;
+        ended.into_iter().map(|(ready, delivered)| self.acknowledged(ready, delivered)).collect()
+    }
+
+    /// Whether Kafka takes a command of this size.
+    ///
+    /// # Errors
+    /// [`Unsent::TooLarge`].
+    pub fn fits(&self, Ready(outgoing): &Ready) -> Result<(), Unsent> {
+        if self.sender.takes(outgoing) { Ok(()) } else { Err(Unsent::TooLarge) }
     }
 
     async fn ids(&self) -> Result<&SchemaIds, Failure> {
@@ -107,22 +117,19 @@ impl SingleSender {
     }
 
     /// Hands a command to the client, which tells what became of it.
-    fn handed_over(&self, Ready(outgoing): &Ready) -> oneshot::Receiver<Delivered> {
+    fn handed_over(&self, Ready(outgoing): &Ready) -> Handed {
         let (told, delivered) = oneshot::channel();
         // A caller that has gone does not ask any more.
         let told = move |said: Delivered| drop(told.send(said));
-        if let Err((error, told)) = self.sender.send(outgoing, Box::new(told)) {
-            told(Err(error));
-        }
-        delivered
+        self.sender.send(outgoing, Box::new(told)).map_err(|(error, _)| error)?;
+        Ok(delivered)
     }
 
-    async fn acknowledged(
+    fn acknowledged(
         &self,
-        told: oneshot::Receiver<Delivered>,
         Ready(Outgoing { definition, value, .. }): Ready,
+        delivered: Delivered,
     ) -> Result<Acknowledged, Unsent> {
-        let delivered = told.await.unwrap_or(Err(KafkaError::Canceled));
         let (partition, offset) = delivered.map_err(|error| self.unsent(&error))?;
         Ok(Acknowledged { partition, offset, definition, value })
     }
