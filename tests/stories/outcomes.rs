@@ -1,5 +1,7 @@
 //! Every command has its outcome on Kafka: a producer needs neither HTTP nor a database.
 
+use std::collections::BTreeSet;
+
 use millrace_schemas::CommandOutcome;
 use millrace_tests::answers::Answer;
 use millrace_tests::kafka::{Raw, produce};
@@ -99,7 +101,7 @@ async fn dead_and_then_completed(instance: &Instance) {
     let [first, second] = &outcomes(instance, "orders", "PlaceOrder-2")[..] else { panic!("two outcomes") };
     assert_eq!((first, said(second)), (dead, ("completed", None, 2)));
     assert_eq!(second.versions.len(), 1, "{second:?}");
-    let ids: Vec<String> = instance.answers("orders").into_iter().map(|answer| answer.id).collect();
+    let ids: BTreeSet<String> = instance.answers("orders").into_iter().map(|answer| answer.id).collect();
     assert_eq!(ids.len(), 3, "each has an id of its own: {ids:?}");
 }
 

@@ -8,6 +8,16 @@ use millrace_schemas::Kind;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Namespace(String);
 
+/// A kind in the names of topics.
+pub(crate) fn in_topics(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Command => "cmd",
+        Kind::Event => "evt",
+        Kind::Rejection => "rej",
+        Kind::Outcome => "out",
+    }
+}
+
 /// The name cannot be a namespace.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a namespace: it must be 1 to 40 of a-z, 0-9 and _, beginning with a letter")]
@@ -38,13 +48,7 @@ impl Namespace {
 
     /// The topic of a context's commands, events, rejections or outcomes: `millrace.cmd.orders.v1`.
     pub fn topic(&self, kind: Kind, context: &str) -> String {
-        let short = match kind {
-            Kind::Command => "cmd",
-            Kind::Event => "evt",
-            Kind::Rejection => "rej",
-            Kind::Outcome => "out",
-        };
-        format!("{self}.{short}.{context}.v1")
+        format!("{self}.{}.{context}.v1", in_topics(kind))
     }
 
     /// The kind and the context of the records of a topic; `None` for a topic that is not this instance's.

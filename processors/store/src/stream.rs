@@ -37,6 +37,7 @@ statements! {
     IS_THERE = "SELECT to_regclass('stream') IS NOT NULL";
     LONG = "SELECT id, version FROM stream WHERE context = $1 AND id > $2 AND version > $3 AND state_version < $4
          ORDER BY id LIMIT $5";
+    EVENTS = "SELECT coalesce(sum(version), 0)::bigint FROM stream";
     ABOUT = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'stream'::regclass";
 }
 
@@ -55,6 +56,14 @@ pub async fn insert_missing(
     }
     let insert = sqlx::query(INSERT_MISSING).bind(context).bind(state_version).bind(ids);
     insert.execute(connection).await.map(|_| ())
+}
+
+/// The number of events of all streams.
+///
+/// # Errors
+/// Database errors.
+pub async fn events(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar(EVENTS).fetch_one(executor).await
 }
 
 /// The versions up to which some streams are written: context and id of each. Streams without events are left out.

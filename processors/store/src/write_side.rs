@@ -29,8 +29,6 @@ statements! {
     KNOWS_STREAM = "SELECT EXISTS (SELECT FROM stream WHERE context = ANY($1) AND id = $2)
                  OR EXISTS (SELECT FROM command WHERE context = ANY($1) AND stream = $2)
                  OR EXISTS (SELECT FROM parked WHERE grp = $3 AND key = convert_to($2, 'UTF8'))";
-    EVENTS_AND_REJECTIONS = "SELECT (SELECT coalesce(sum(version), 0)::bigint FROM stream)
-                      + (SELECT count(*) FROM command WHERE status = 'rejected' AND decided_at > now() - interval '1 day')";
 }
 
 /// A stream that an instance of a saga waits for.
@@ -89,12 +87,4 @@ pub async fn knows_stream(
     group: &str,
 ) -> sqlx::Result<bool> {
     sqlx::query_scalar(KNOWS_STREAM).bind(contexts).bind(id).bind(group).fetch_one(executor).await
-}
-
-/// The number of events and of rejections of the last day.
-///
-/// # Errors
-/// Database errors.
-pub async fn events_and_rejections(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar(EVENTS_AND_REJECTIONS).fetch_one(executor).await
 }

@@ -14,7 +14,7 @@ use crate::envelope;
 use crate::error::{Fault, WorkError};
 use crate::failpoints::{broken, mechanism};
 use crate::metrics::timed;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Stuck};
 use crate::record::{Record, places};
 
 /// The outcome of a command that could not be decided.
@@ -87,33 +87,64 @@ pub(super) async fn fresh<'b, C: Context>(
     arrived: Vec<Arrived<'b, C>>,
     outcomes: &mut [Outcome],
 ) -> Result<(Vec<Arrived<'b, C>>, Died), WorkError> {
-    let (mut known, died) = known(connection, &arrived).await?;
+    let (decided, died) = known(connection, &arrived).await?;
     let suspects: Vec<&Record> =
         arrived.iter().filter(|one| died.contains_key(&one.identity)).map(|one| one.record).collect();
     let ended = dead_letters::ended(connection, group, &suspects).await?;
-    let mut fresh = Vec::with_capacity(arrived.len());
+    let (mut fresh, mut met) = (Vec::with_capacity(arrived.len()), Met { decided, ..Met::default() });
     for mut command in arrived {
-        let outcome = match known.get(&command.identity) {
-            None if ended.contains(&command.record.place()) => Outcome::Duplicate,
-            None => {
-                known.insert(command.identity.clone(), command.fingerprint.clone());
+        let is_dead = ended.contains(&command.record.place());
+        match met.outcome(command.record, (&command.identity, &command.fingerprint), is_dead) {
+            Outcome::Applied => {
                 command.life = died.get(&command.identity).map_or(FIRST_LIFE, |(_, life)| life + 1);
                 fresh.push(command);
-                continue;
             }
-            Some(known) if known.is_of_the_same(&command.fingerprint) => Outcome::Duplicate,
-            Some(_) => Outcome::Failed(reused(&command.identity)),
-        };
-        if let Some(known) = outcomes.get_mut(command.place) {
-            *known = outcome;
+            outcome => {
+                if let Some(known) = outcomes.get_mut(command.place) {
+                    *known = outcome;
+                }
+            }
         }
     }
     Ok((fresh, died))
 }
 
-fn reused(identity: &Identity) -> Fault {
-    let Identity { source, id } = identity;
-    Fault::hopeless(
+/// The commands that were met: earlier ones by the ledger, and those of this batch, which are not decided yet.
+#[derive(Default)]
+struct Met<'b> {
+    decided: HashMap<Identity, Fingerprint>,
+    of_batch: HashMap<Identity, Fingerprint>,
+    stuck: Stuck<'b>,
+}
+
+impl<'b> Met<'b> {
+    /// `Applied` for a command that is to be decided. Beside another one of this batch with its identity a command is tried again,
+    /// and is judged by what has become of the other; later commands of its key wait.
+    fn outcome(
+        &mut self,
+        record: &'b Record,
+        (identity, fingerprint): (&Identity, &Fingerprint),
+        is_dead: bool,
+    ) -> Outcome {
+        let known = self.decided.get(identity).or_else(|| self.of_batch.get(identity));
+        match known {
+            None if is_dead => Outcome::Duplicate,
+            None if self.stuck.contains(record) => Outcome::Waits,
+            None => {
+                self.of_batch.insert(identity.clone(), fingerprint.clone());
+                Outcome::Applied
+            }
+            Some(known) if known.is_of_the_same(fingerprint) => Outcome::Duplicate,
+            Some(_) => {
+                let hopeless = self.decided.contains_key(identity);
+                self.stuck.failed(record, Fault { hopeless, ..reused(identity) })
+            }
+        }
+    }
+}
+
+fn reused(Identity { source, id }: &Identity) -> Fault {
+    Fault::new(
         "id-reused",
         format!("the id `{id}` of `{source}` was used before for a command with another body"),
     )
@@ -132,7 +163,10 @@ async fn known<C: Context>(
     for (id, source, fingerprint, status, topic, partition, offset, life) in rows {
         let identity = Identity { source: unquoted(&source).into_owned(), id: unquoted(&id).into_owned() };
         if status == DEAD {
-            died.insert(identity, (Place { topic, partition, offset }, life));
+            // The row of the identity itself counts before those in another spelling.
+            if identity.id == id && identity.source == source || !died.contains_key(&identity) {
+                died.insert(identity, (Place { topic, partition, offset }, life));
+            }
         } else if !broken(mechanism::LEDGER) {
             decided.insert(identity, Fingerprint::stored(fingerprint));
         }
@@ -204,4 +238,42 @@ pub(super) async fn correct_waited(
     records: &[&Record],
 ) -> Result<(), WorkError> {
     Ok(command::correct_waited(connection, group, &places(records)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(id: &str) -> Identity {
+        Identity { source: "shop".to_owned(), id: id.to_owned() }
+    }
+
+    fn body(content: &[u8]) -> Fingerprint {
+        Fingerprint::of(("A", content), ("A", content))
+    }
+
+    fn keyed(key: &str) -> Record {
+        Record::at("cmd", 0, 0, Some(key.as_bytes().to_vec().into()), None, Vec::new())
+    }
+
+    #[test]
+    fn an_identity_with_another_body_is_hopeless_once_the_first_is_decided() {
+        let mut met = Met { decided: [(named("x"), body(b"1"))].into(), ..Met::default() };
+        let record = keyed("k");
+        let again = met.outcome(&record, (&named("x"), &body(b"2")), false);
+        assert!(again.fault().is_some_and(|fault| fault.hopeless), "{again:?}");
+        assert_eq!(met.outcome(&record, (&named("x"), &body(b"1")), false), Outcome::Duplicate);
+        assert_eq!(met.outcome(&record, (&named("y"), &body(b"2")), false), Outcome::Applied);
+    }
+
+    #[test]
+    fn beside_a_command_of_its_batch_with_its_identity_another_one_and_its_key_wait() {
+        let (mut met, record, other) = (Met::default(), keyed("k"), keyed("other"));
+        assert_eq!(met.outcome(&other, (&named("x"), &body(b"1")), false), Outcome::Applied);
+        let beside = met.outcome(&record, (&named("x"), &body(b"2")), false);
+        assert!(beside.fault().is_some_and(|fault| !fault.hopeless), "{beside:?}");
+        assert_eq!(met.outcome(&record, (&named("y"), &body(b"3")), false), Outcome::Waits);
+        assert_eq!(met.outcome(&other, (&named("z"), &body(b"4")), false), Outcome::Applied);
+        assert_eq!(met.outcome(&other, (&named("x"), &body(b"1")), false), Outcome::Duplicate);
+    }
 }

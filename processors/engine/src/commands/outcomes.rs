@@ -8,7 +8,7 @@ use millrace_domain::Context;
 use millrace_schemas::{AvroRecord as _, CommandOutcome, CommandOutcomeVersion, Kind, encode_record};
 
 use super::arrived::Arrived;
-use super::identity::{Identity, OF_TOPIC};
+use super::identity::Identity;
 use super::ledger::{DEAD, Receipt};
 use crate::dead_letters::storable;
 use crate::envelope;
@@ -113,10 +113,11 @@ fn listed(versions: &[(&str, i64)]) -> Vec<CommandOutcomeVersion> {
 
 /// The command's key; its place where its identity is that, or where it has no key that the outbox can hold.
 fn key_of(record: &Record, identity: &Identity) -> String {
-    let key = record.shown_ordering_key().filter(|_| !identity.source.starts_with(OF_TOPIC));
+    let of_place = Identity::of_place(record);
+    let key = record.shown_ordering_key().filter(|_| *identity != of_place);
     let key = key.and_then(|key| std::str::from_utf8(key).ok());
     let fits = |key: &&str| (1..=STREAM_BYTES_MAX).contains(&key.len()) && !key.contains('\0');
-    key.filter(fits).map_or_else(|| Identity::of_place(record).id, str::to_owned)
+    key.filter(fits).map_or(of_place.id, str::to_owned)
 }
 
 fn row<C: Context>(
@@ -156,6 +157,8 @@ mod tests {
         assert_eq!(key_of(&keyed(b"k"), &readable), "k");
         assert_eq!(key_of(&keyed(b"k"), &Identity::of_place(&keyed(b"k"))), "1-7-0");
         assert_eq!(key_of(&keyed(b""), &readable), "1-7-0");
+        let like_a_topic = Identity { source: "kafka:my topic".to_owned(), id: "1".to_owned() };
+        assert_eq!(key_of(&keyed(b"k"), &like_a_topic), "k");
         assert_eq!(key_of(&Record::at("cmd", 1, 7, None, None, Vec::new()), &readable), "1-7-0");
     }
 }

@@ -19,7 +19,8 @@ pub struct Audit {
     /// How often `millrace run` compares everything instead: it reads all events of a view, or all topics, again.
     #[serde_as(as = "Human")]
     pub whole_interval: Duration,
-    /// Events that the auditor reads and folds per second, at most.
+    /// Events that the auditor reads and folds per second, at most. Each record of the topics counts as one: there is an outcome for each
+    /// command, too.
     pub events_per_second: u32,
     /// Rows, documents and records that the auditor repairs each time, at most.
     pub repairs_max: usize,

@@ -23,7 +23,8 @@ pub struct Retention {
     /// How often `millrace run` removes old rows, or `never`. `millrace prune` removes them at once.
     #[serde_as(as = "Or<Never>")]
     pub interval: Option<Duration>,
-    /// Rows per second that `millrace run` removes, at most.
+    /// Rows per second that `millrace run` removes, at most. Each command leaves two, its receipt and its outcome, and a rejection one
+    /// more.
     pub rows_per_second: u32,
     /// How long receipts of commands are kept, or `forever`. A command that is sent again is recognised by its receipt. At least
     /// a tenth longer than `topics.command_retention`. A receipt whose record is still in Kafka is never removed.

@@ -3,7 +3,7 @@
 //! Each event of the outbox is identified by a 64-bit hash of context, stream, version, id and payload. A record with this hash
 //! is the event, however often it occurs; a record with an event's version and another hash is another event in its place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use millrace_engine::envelope;
 use millrace_kafka::header_text;
@@ -11,8 +11,6 @@ use millrace_schemas::Kind;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-
-use super::what::What;
 
 /// Records in the place of an event that are kept for a closer check; the next comparison finds further ones.
 const UNEXPECTED_MAX: usize = 10_000;
@@ -24,12 +22,10 @@ pub(super) struct Expected {
     slice: Slice,
     /// When the outbox was read, in milliseconds since 1970: later records are not judged.
     since: i64,
-    /// The hashes of all events, sorted.
-    prints: Vec<i64>,
-    /// Which of them were read.
-    seen: Vec<bool>,
-    /// Rejections, outcomes and commands that were not read yet.
-    pub(super) unversioned: HashMap<Uuid, What>,
+    /// The hashes of all events.
+    prints: Sought<i64>,
+    /// The ids of rejections, outcomes and commands.
+    unversioned: Sought<Uuid>,
     /// Records that seem not to be events of the outbox.
     pub(super) unexpected: HashSet<Unexpected>,
 }
@@ -46,32 +42,31 @@ pub(crate) struct Unexpected {
 
 impl Expected {
     /// These events, rejections, outcomes and commands, none read yet.
-    pub(super) fn new(
-        slice: Slice,
-        since: i64,
-        mut prints: Vec<i64>,
-        unversioned: HashMap<Uuid, What>,
-    ) -> Self {
-        prints.sort_unstable();
-        let seen = vec![false; prints.len()];
-        Self { slice, since, prints, seen, unversioned, unexpected: HashSet::new() }
+    pub(super) fn new(slice: Slice, since: i64, prints: Vec<i64>, unversioned: Vec<Uuid>) -> Self {
+        let (prints, unversioned) = (Sought::new(prints), Sought::new(unversioned));
+        Self { slice, since, prints, unversioned, unexpected: HashSet::new() }
     }
 
     /// Whether all were read.
     pub(super) fn is_whole(&self) -> bool {
-        self.unversioned.is_empty() && self.seen.iter().all(|seen| *seen)
+        self.prints.are_read() && self.unversioned.are_read()
     }
 
     /// Whether this event belongs to the part and was not read.
     pub(super) fn lacks(&self, print: i64) -> bool {
-        self.prints.binary_search(&print).is_ok_and(|place| self.seen.get(place) == Some(&false))
+        self.prints.lacks(&print)
+    }
+
+    /// Whether this rejection, outcome or command belongs to the part and was not read.
+    pub(super) fn lacks_unversioned(&self, id: Uuid) -> bool {
+        self.unversioned.lacks(&id)
     }
 
     /// Marks a message as read, if it belongs to the part.
     pub(super) fn see(&mut self, kind: Kind, context: &str, message: &BorrowedMessage<'_>) {
         if kind != Kind::Event {
             if let Some(id) = id(message) {
-                self.unversioned.remove(&id);
+                self.unversioned.read(&id);
             }
             return;
         }
@@ -83,13 +78,39 @@ impl Expected {
     }
 
     fn meet(&mut self, event: Unexpected, since: bool) {
-        match self.prints.binary_search(&event.print) {
-            Ok(place) => self.seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true),
-            Err(_) if since || self.unexpected.len() >= UNEXPECTED_MAX => {}
-            Err(_) => {
-                self.unexpected.insert(event);
-            }
+        if !self.prints.read(&event.print) && !since && self.unexpected.len() < UNEXPECTED_MAX {
+            self.unexpected.insert(event);
         }
+    }
+}
+
+/// Values that are looked for, sorted, and which of them were read.
+struct Sought<T> {
+    all: Vec<T>,
+    seen: Vec<bool>,
+}
+
+impl<T: Ord> Sought<T> {
+    fn new(mut all: Vec<T>) -> Self {
+        all.sort_unstable();
+        all.dedup();
+        let seen = vec![false; all.len()];
+        Self { all, seen }
+    }
+
+    /// Whether it is one of them, which then counts as read.
+    fn read(&mut self, one: &T) -> bool {
+        let place = self.all.binary_search(one).ok();
+        place.and_then(|place| self.seen.get_mut(place)).map(|seen| *seen = true).is_some()
+    }
+
+    /// Whether it is one of them and was not read.
+    fn lacks(&self, one: &T) -> bool {
+        self.all.binary_search(one).is_ok_and(|place| self.seen.get(place) == Some(&false))
+    }
+
+    fn are_read(&self) -> bool {
+        self.seen.iter().all(|seen| *seen)
     }
 }
 
@@ -166,7 +187,7 @@ mod tests {
 
     fn expected(events: &[&Unexpected]) -> Expected {
         let prints = events.iter().map(|event| event.print).collect();
-        Expected::new(Slice { number: 0, of: 1 }, 0, prints, HashMap::new())
+        Expected::new(Slice { number: 0, of: 1 }, 0, prints, Vec::new())
     }
 
     #[test]
@@ -178,6 +199,17 @@ mod tests {
         assert_eq!([expected.lacks(first.print), expected.lacks(second.print)], [false, true]);
         assert!(!expected.is_whole() && expected.unexpected.is_empty());
         expected.meet(second, false);
+        assert!(expected.is_whole());
+    }
+
+    #[test]
+    fn an_outcome_is_lacking_until_it_is_read_and_one_of_another_part_never_is() {
+        let [one, other, strange] = [1, 2, 3].map(Uuid::from_u128);
+        let mut expected = Expected::new(Slice { number: 0, of: 1 }, 0, Vec::new(), vec![other, one]);
+        expected.unversioned.read(&one);
+        assert_eq!([one, other, strange].map(|id| expected.lacks_unversioned(id)), [false, true, false]);
+        assert!(!expected.is_whole());
+        expected.unversioned.read(&other);
         assert!(expected.is_whole());
     }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
+use millrace_schemas::Kind;
 use millrace_store::outbox::{self, Span};
-use millrace_store::{verified, write_side};
+use millrace_store::{stream, verified};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -34,9 +35,10 @@ use crate::outbox::pace::Pace;
 use crate::postgres::Database;
 use crate::replay::session;
 
-/// Events, rejections, outcomes and commands that are kept in memory during one pass over the topics, nine bytes each; if there are more,
-/// several passes are made.
+/// Events that are kept in memory during one pass over the topics, nine bytes each; if there are more, several passes are made.
 const REMEMBERED_MAX: i64 = 8_000_000;
+/// What a rejection, an outcome or a command counts beside an event: it has 17 bytes.
+const UNVERSIONED_WEIGHT: i64 = 2;
 /// A partition without a record for this long has none.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Streams with missing events, and missing rejections, outcomes and commands, that are listed, at most.
@@ -126,8 +128,8 @@ pub(super) async fn check(
     let mut reached = tokio::task::block_in_place(|| places::now(config))?;
     let now = horizon::settled(write, horizon::OPEN_AT_MOST).await?;
     let from = before.as_ref().map(|mark| mark.since);
-    let total = total(write, from).await.map_err(|error| write.failure(error))?;
-    let of = total / REMEMBERED_MAX + 1;
+    let (events, unversioned) = total(write, from).await.map_err(|error| write.failure(error))?;
+    let of = (events + unversioned * UNVERSIONED_WEIGHT) / REMEMBERED_MAX + 1;
     let mut lack = Lack::default();
     for number in 0..of {
         let slice = Slice { number, of };
@@ -155,7 +157,7 @@ pub(super) async fn check(
         stream = behind;
     }
     let next = now.zip(whole_at).map(|(since, whole_at)| Mark { since, places: reached, stream, whole_at });
-    Ok(Topics { events: total, lack, whole: before.is_none(), next })
+    Ok(Topics { events: events + unversioned, lack, whole: before.is_none(), next })
 }
 
 impl Topics {
@@ -181,16 +183,16 @@ async fn known(config: &Config, write: &Database) -> Result<Option<Mark>, Failur
     Ok(same.then_some(mark))
 }
 
-/// The number of events, rejections, outcomes and commands to search for.
-async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<i64> {
+/// The number of events to search for, and that of rejections, outcomes and commands.
+async fn total(write: &Database, since: Option<DateTime<Utc>>) -> sqlx::Result<(i64, i64)> {
     let (commands, _) = outbox::undecided(&write.pool, since).await?;
-    let outcomes = outbox::count_recent_outcomes(&write.pool, since).await?;
-    Ok(commands
-        + outcomes
-        + match since {
-            Some(since) => outbox::events_since(&write.pool, since).await?,
-            None => write_side::events_and_rejections(&write.pool).await?,
-        })
+    let rejections = outbox::count_recent_answers(&write.pool, Kind::Rejection, since).await?;
+    let outcomes = outbox::count_recent_answers(&write.pool, Kind::Outcome, since).await?;
+    let events = match since {
+        Some(since) => outbox::events_since(&write.pool, since).await?,
+        None => stream::events(&write.pool).await?,
+    };
+    Ok((events, commands + rejections + outcomes))
 }
 
 /// The expected records of the topics, from the current outbox.
@@ -200,12 +202,12 @@ async fn expect(write: &Database, slice: Slice, since: Option<DateTime<Utc>>) ->
     let now = sqlx::query_scalar(now).fetch_one(&mut connection).await?;
     let prints = outbox::prints_of_slice(&mut connection, (slice.number, slice.of), since);
     let prints = prints.try_collect().await?;
-    let mut unversioned = HashMap::new();
+    let mut unversioned = Vec::new();
     for what in UNVERSIONED {
         let mut rows = of(what, &mut connection, since);
         while let Some((_, _, id)) = rows.try_next().await? {
             if slice.takes_unversioned(id) {
-                unversioned.insert(id, what);
+                unversioned.push(id);
             }
         }
     }
@@ -222,8 +224,8 @@ fn of(
     since: Option<DateTime<Utc>>,
 ) -> BoxStream<'_, sqlx::Result<outbox::Unversioned>> {
     match what {
-        What::Rejection => outbox::recent_rejections(connection, since),
-        What::Outcome => outbox::recent_outcomes(connection, since),
+        What::Rejection => outbox::recent_answers(connection, Kind::Rejection, since),
+        What::Outcome => outbox::recent_answers(connection, Kind::Outcome, since),
         _ => outbox::undecided_commands(connection, since),
     }
 }
@@ -324,7 +326,7 @@ async fn missing_unversioned(
     for what in UNVERSIONED {
         let mut rows = of(what, connection, since);
         while let Some((context, stream, id)) = rows.try_next().await? {
-            if expected.unversioned.contains_key(&id) {
+            if expected.lacks_unversioned(id) {
                 lack.add(Missing::unversioned(what, &context, &stream, id));
             }
         }

@@ -41,8 +41,7 @@ pub(crate) use heads::STATEMENTS as STATEMENTS_OF_HEADS;
 pub use heads::{Head, caused_by, head_of, heads_of_stream};
 pub(crate) use prints::STATEMENTS as STATEMENTS_OF_PRINTS;
 pub use prints::{
-    Unversioned, count_recent_outcomes, prints, prints_at, prints_of_slice, recent_outcomes,
-    recent_rejections, undecided_commands,
+    Unversioned, count_recent_answers, prints, prints_at, prints_of_slice, recent_answers, undecided_commands,
 };
 pub(crate) use prune::STATEMENTS as STATEMENTS_OF_PRUNE;
 pub use prune::{has_prunable_answers, prunable, prune};

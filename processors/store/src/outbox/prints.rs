@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
+use millrace_schemas::Kind;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::columns::bind_columns;
+use crate::names::in_topics;
 use crate::statements::statements;
 
 /// A number that identifies an event by context, version, id, stream and payload: the first eight bytes of a hash. The parts are
@@ -23,6 +25,15 @@ macro_rules! print {
     };
 }
 
+/// Kafka keeps rejections and outcomes for a limited time: those of the last day must exist.
+macro_rules! recent_answers {
+    () => {
+        "FROM outbox
+         WHERE written_at > greatest(now() - interval '1 day', $1) AND version IS NULL
+           AND starts_with(topic, current_schema() || '.' || $2 || '.')"
+    };
+}
+
 statements! {
     PRINTS_OF_SLICE = concat!("SELECT print FROM (SELECT ", print!(), " AS print FROM outbox
              WHERE version IS NOT NULL AND ($3::timestamptz IS NULL OR written_at >= $3)) AS event
@@ -33,22 +44,8 @@ statements! {
     PRINTS_AT = concat!("SELECT wanted.number, outbox.id::text, ", print!(), "
          FROM UNNEST($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS wanted(context, stream, at, number)
          JOIN outbox ON aggregatetype = context AND aggregateid = stream AND version = at");
-    /// Kafka keeps rejections for a limited time: those of the last day must exist.
-    RECENT_REJECTIONS = "
-    SELECT o.aggregatetype, o.aggregateid, o.id
-    FROM command AS c
-    JOIN outbox AS o ON o.aggregatetype = c.context AND o.aggregateid = c.stream AND o.version IS NULL
-                    AND o.command_id = c.id AND ($1::timestamptz IS NULL OR o.written_at >= $1)
-    WHERE c.status = 'rejected' AND c.decided_at > greatest(now() - interval '1 day', $1)";
-    /// As rejections; found by when they were written, since a command has an outcome for each of its lives.
-    RECENT_OUTCOMES = "
-    SELECT aggregatetype, aggregateid, id FROM outbox
-    WHERE written_at > greatest(now() - interval '1 day', $1) AND version IS NULL
-      AND starts_with(topic, current_schema() || '.out.')";
-    COUNT_RECENT_OUTCOMES = "
-    SELECT count(*) FROM outbox
-    WHERE written_at > greatest(now() - interval '1 day', $1) AND version IS NULL
-      AND starts_with(topic, current_schema() || '.out.')";
+    RECENT_ANSWERS = concat!("SELECT aggregatetype, aggregateid, id ", recent_answers!());
+    COUNT_RECENT_ANSWERS = concat!("SELECT count(*) ", recent_answers!());
     /// Commands that sagas and effects have sent and that have no receipt.
     UNDECIDED_COMMANDS = "
     SELECT aggregatetype, aggregateid, id FROM outbox
@@ -92,31 +89,25 @@ pub async fn prints_at(
 /// Context, stream and id of a rejection, an outcome or a command.
 pub type Unversioned = (String, String, Uuid);
 
-/// The rejections of the last day, or only those written since a time.
-pub fn recent_rejections(
+/// The rejections or the outcomes of the last day, or only those written since a time.
+pub fn recent_answers(
     connection: &mut PgConnection,
+    kind: Kind,
     since: Option<DateTime<Utc>>,
 ) -> BoxStream<'_, sqlx::Result<Unversioned>> {
-    sqlx::query_as(RECENT_REJECTIONS).bind(since).fetch(connection)
-}
-
-/// The outcomes of the last day, or only those written since a time.
-pub fn recent_outcomes(
-    connection: &mut PgConnection,
-    since: Option<DateTime<Utc>>,
-) -> BoxStream<'_, sqlx::Result<Unversioned>> {
-    sqlx::query_as(RECENT_OUTCOMES).bind(since).fetch(connection)
+    sqlx::query_as(RECENT_ANSWERS).bind(since).bind(in_topics(kind)).fetch(connection)
 }
 
 /// The number of those.
 ///
 /// # Errors
 /// The database's.
-pub async fn count_recent_outcomes(
+pub async fn count_recent_answers(
     executor: impl PgExecutor<'_>,
+    kind: Kind,
     since: Option<DateTime<Utc>>,
 ) -> sqlx::Result<i64> {
-    sqlx::query_scalar(COUNT_RECENT_OUTCOMES).bind(since).fetch_one(executor).await
+    sqlx::query_scalar(COUNT_RECENT_ANSWERS).bind(since).bind(in_topics(kind)).fetch_one(executor).await
 }
 
 /// The commands that were sent since a time and are not decided.
