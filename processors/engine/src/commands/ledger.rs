@@ -118,8 +118,8 @@ struct Met<'b> {
 }
 
 impl<'b> Met<'b> {
-    /// `Applied` for a command that is to be decided. Beside another one of this batch with its identity a command is tried again,
-    /// and is judged by what has become of the other; later commands of its key wait.
+    /// `Applied` for a command that is to be decided. Beside another one of this batch with its identity a command is tried again
+    /// after a delay, and is decided itself if the other is not decided by then; later commands of its key wait.
     fn outcome(
         &mut self,
         record: &'b Record,

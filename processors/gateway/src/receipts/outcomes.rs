@@ -122,7 +122,7 @@ impl Outcomes {
     }
 
     /// The commands that are still waited for and that this query asks for: of many, those that were asked for the longest time ago,
-    /// so that one alone does not wait for all of a batch.
+    /// so that one alone is asked for once in each round of a batch.
     fn asked(&self, query: u64) -> Vec<Identity> {
         let mut all = self.all();
         all.retain(|_, Command { waiting, .. }| {

@@ -100,7 +100,7 @@ impl Batch<'_> {
             let is_stopped = self.is_over() || lines.iter().rev().take(AT_ONCE).any(Line::is_untaken);
             lines.extend(match is_stopped {
                 true => reader.left_out(some),
-                false => reader.sent(some).await,
+                false => reader.sent(some, || self.is_over()).await,
             });
             let is_taken = lines.iter().any(|line| matches!(line.said, Said::Sent(_)));
             if !is_taken && lines.iter().any(Line::is_untaken) {

@@ -73,8 +73,8 @@ impl<'b> Reader<'b> {
         Self { gateway, client, encoder, key, traceparent, problems: 0 }
     }
 
-    /// Sends the lines that fit, and waits until Kafka has acknowledged or refused each.
-    pub(super) async fn sent(&mut self, texts: &[(usize, &[u8])]) -> Vec<Line> {
+    /// Sends the lines that fit until the time `is_over`, and waits until Kafka has acknowledged or refused each.
+    pub(super) async fn sent(&mut self, texts: &[(usize, &[u8])], is_over: impl Fn() -> bool) -> Vec<Line> {
         let (mut read, mut ready) = (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
         for (number, text) in texts {
             read.push((
@@ -85,7 +85,7 @@ impl<'b> Reader<'b> {
                 }),
             ));
         }
-        let acknowledged = self.gateway.sender.send_all(ready).await;
+        let acknowledged = self.gateway.sender.send_all(ready, is_over).await;
         log_untaken(&acknowledged);
         let mut acknowledged = acknowledged.into_iter();
         let mut lines = Vec::with_capacity(read.len());

@@ -18,12 +18,16 @@ struct Round<C> {
 }
 
 /// Hands these over, and waits until each is acknowledged or refused. While the client's buffer is full, the oldest is awaited first.
-/// Behind one that is not taken no other is handed over, except behind one that is too large.
-pub(super) async fn in_order<C>(commands: Vec<C>, hand_over: impl Fn(&C) -> Handed) -> Vec<(C, Delivered)> {
+/// Behind one that is not taken no other is handed over, except behind one that is too large; nor when the time `is_over`.
+pub(super) async fn in_order<C>(
+    commands: Vec<C>,
+    is_over: impl Fn() -> bool,
+    hand_over: impl Fn(&C) -> Handed,
+) -> Vec<(C, Delivered)> {
     let ended = Vec::with_capacity(commands.len());
     let mut round = Round { under_way: VecDeque::new(), ended, is_stopped: false };
     for command in commands {
-        let handed = round.handed_over(&command, &hand_over).await;
+        let handed = round.handed_over(&command, &is_over, &hand_over).await;
         round.is_stopped |= handed.as_ref().is_err_and(stops);
         round.under_way.push_back((command, handed));
     }
@@ -37,8 +41,13 @@ fn stops(error: &KafkaError) -> bool {
 }
 
 impl<C> Round<C> {
-    async fn handed_over(&mut self, command: &C, hand_over: impl Fn(&C) -> Handed) -> Handed {
-        while !self.is_stopped {
+    async fn handed_over(
+        &mut self,
+        command: &C,
+        is_over: impl Fn() -> bool,
+        hand_over: impl Fn(&C) -> Handed,
+    ) -> Handed {
+        while !self.is_stopped && !is_over() {
             match hand_over(command) {
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
                     if self.oldest_ends().await => {}
@@ -116,7 +125,7 @@ mod tests {
             }
             handed
         };
-        let ended = in_order((0..10).collect(), hand_over).await;
+        let ended = in_order((0..10).collect(), || false, hand_over).await;
         assert_eq!(offsets(&ended), (0..10).map(Some).collect::<Vec<_>>());
         assert!(buffer.tried.borrow().is_sorted());
     }
@@ -135,7 +144,7 @@ mod tests {
             }
             handed
         };
-        let ended = in_order((0..10).collect(), hand_over).await;
+        let ended = in_order((0..10).collect(), || false, hand_over).await;
         assert_eq!(offsets(&ended)[..3], [Some(0), None, Some(2)], "what was under way may be taken");
         assert!(ended[3..].iter().all(|(_, delivered)| *delivered == Err(KafkaError::Canceled)));
         assert_eq!(buffer.tried.borrow().last(), Some(&3));
@@ -150,9 +159,22 @@ mod tests {
                 if *command == at { Err(KafkaError::MessageProduction(code)) } else { Ok(delivered) }
             }
         };
-        let too_large = in_order((0..3).collect(), refuses(TOO_LARGE, 1)).await;
+        let too_large = in_order((0..3).collect(), || false, refuses(TOO_LARGE, 1)).await;
         assert_eq!(offsets(&too_large), [Some(0), None, Some(2)]);
-        let full = in_order((0..3).collect(), refuses(FULL, 0)).await;
+        let full = in_order((0..3).collect(), || false, refuses(FULL, 0)).await;
         assert_eq!(offsets(&full), [None; 3]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_handed_over_once_the_time_is_over() {
+        let handed = RefCell::new(0);
+        let hand_over = |command: &u32| {
+            *handed.borrow_mut() += 1;
+            let (told, delivered) = oneshot::channel();
+            told.send(TAKEN(*command)).unwrap();
+            Ok(delivered)
+        };
+        let ended = in_order((0..3).collect(), || *handed.borrow() == 2, hand_over).await;
+        assert_eq!(offsets(&ended), [Some(0), Some(1), None]);
     }
 }

@@ -94,8 +94,13 @@ impl SingleSender {
 
     /// Sends commands in this order, and waits until Kafka has acknowledged or refused each. Behind one that it does not take, no
     /// further ones are handed to the client; of those that were, each is given up by its own time, so that a later one may be taken.
-    pub async fn send_all(&self, commands: Vec<Ready>) -> Vec<Result<Acknowledged, Unsent>> {
-        let ended = in_order(commands, |ready| self.handed_over(ready)).await;
+    /// Nor are they once the time `is_over`.
+    pub async fn send_all(
+        &self,
+        commands: Vec<Ready>,
+        is_over: impl Fn() -> bool,
+    ) -> Vec<Result<Acknowledged, Unsent>> {
+        let ended = in_order(commands, is_over, |ready| self.handed_over(ready)).await;
         ended.into_iter().map(|(ready, delivered)| self.acknowledged(ready, delivered)).collect()
     }
 
