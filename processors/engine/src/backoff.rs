@@ -1,13 +1,13 @@
 //! Delays before another attempt: until a dependency is back, or until another transaction has ended.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::WorkError;
 use crate::metrics;
 
 /// The longest delay.
@@ -15,15 +15,15 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// How often the log names an error of a dependency, at most: it may change while the dependency is waited for.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// When the log has last named an error of each dependency.
+/// When the log has last named an error of each dependency, and of those whom it answers.
 static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
 
-/// Whether the log is to name an error of a dependency now.
-fn is_told(dependency: &str, now: Instant) -> bool {
+/// Whether the log is to name an error of a dependency now, or of one of those whom it answers.
+fn is_told(whose: &str, now: Instant) -> bool {
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_due = told.get(dependency).is_none_or(|at| now.saturating_duration_since(*at) >= TOLD_EVERY);
+    let is_due = told.get(whose).is_none_or(|at| now.saturating_duration_since(*at) >= TOLD_EVERY);
     if is_due {
-        told.insert(dependency.to_owned(), now);
+        told.insert(whose.to_owned(), now);
     }
     is_due
 }
@@ -81,15 +81,16 @@ impl Backoff {
         self.wait_unless(stop).await
     }
 
-    /// As [`wait_for`](Self::wait_for), because of an error that others of the process meet too: the log has what one of them, `what`,
-    /// has met, once in [`TOLD_EVERY`].
+    /// As [`wait_for`](Self::wait_for), because of an error that `what` has met. If the dependency is away, others of the process meet
+    /// it too, and the log has what one of them has met, once in [`TOLD_EVERY`]; an answer is told of each.
     pub(crate) async fn wait_out(
         &mut self,
         dependency: &str,
-        (what, error): (&str, &(dyn Display + Sync)),
+        (what, error): (&str, &WorkError),
         stop: &CancellationToken,
     ) -> bool {
-        match is_told(dependency, Instant::now()) {
+        let whose = if error.is_answer() { what } else { dependency };
+        match is_told(whose, Instant::now()) {
             true => tracing::warn!(dependency, what, %error, "work waits for a dependency"),
             false => tracing::debug!(dependency, what, %error, "work waits for a dependency"),
         }

@@ -1,5 +1,6 @@
 //! Faults of records, and errors because of which a batch is not committed.
 
+use std::error::Error as _;
 use std::fmt;
 
 use millrace_schemas::definition;
@@ -187,6 +188,19 @@ impl WorkError {
         }
     }
 
+    /// Whether a dependency has answered, with an error that others who ask it need not meet.
+    pub(crate) fn is_answer(&self) -> bool {
+        let Self::Outage { dependency, reason } = self else { return false };
+        match reason.source() {
+            Some(cause) => {
+                let means = cause.downcast_ref().map(Means::of);
+                matches!(means, Some(Means::OtherShape | Means::SharedSession))
+            }
+            // What it says of an index; a lost connection has a cause.
+            None => *dependency == Dependency::Elasticsearch,
+        }
+    }
+
     /// The dependency that does not answer, if the error is an outage.
     pub(crate) fn dependency(&self) -> Option<Dependency> {
         match self {
@@ -265,6 +279,8 @@ fn belongs(full_name: &str, topic: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -276,6 +292,19 @@ mod tests {
         for code in [Code::MessageTimedOut, Code::NotEnoughReplicas, Code::BrokerTransportFailure] {
             assert_eq!(of(code).dependency(), Some(Dependency::Kafka), "{code:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_of_a_dependency_is_told_from_its_absence() {
+        let away = WorkError::from(sqlx::Error::PoolTimedOut);
+        let of_an_index = WorkError::outage(Dependency::Elasticsearch, "the index is closed");
+        let lost = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let lost = WorkError::outage(Dependency::Elasticsearch, Reason::of(lost));
+        let silent = WorkError::outage(Dependency::Postgres, "no answer in time");
+        assert_eq!(
+            [away, of_an_index, lost, silent].map(|error| error.is_answer()),
+            [false, true, false, false]
+        );
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! What follows when a batch was not committed.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use millrace_store::Group;
 
 use crate::backoff::Backoff;
-use crate::error::WorkError;
+use crate::error::{Dependency, WorkError};
 use crate::offsets::Claim;
 use crate::{metrics, release};
 
@@ -44,8 +43,8 @@ impl Worker {
                 delays.outage = Backoff::new();
                 self.while_paused().await
             }
-            WorkError::Outage { dependency, reason } => {
-                self.wait_out(&mut delays.outage, &dependency.to_string(), &reason).await
+            outage @ WorkError::Outage { dependency, .. } => {
+                self.wait_out(&mut delays.outage, dependency, &outage).await
             }
             WorkError::BuildTooOld(reason) => self.while_too_old(&reason, delays).await,
             WorkError::NotTaken(reason) => {
@@ -91,10 +90,10 @@ impl Worker {
     }
 
     /// Waits after a batch that an outage has ended.
-    async fn wait_out(&self, backoff: &mut Backoff, dependency: &str, reason: &(dyn Display + Sync)) -> Next {
+    async fn wait_out(&self, backoff: &mut Backoff, dependency: Dependency, error: &WorkError) -> Next {
         count(&self.claim.group, "outage");
         let what = self.claim.group.own_name();
-        match backoff.wait_out(dependency, (&what, reason), &self.stop).await {
+        match backoff.wait_out(&dependency.to_string(), (&what, error), &self.stop).await {
             true => Next::Again,
             false => Next::GiveBack,
         }
@@ -142,7 +141,7 @@ impl Worker {
                 self.set_claim(claim);
                 Next::Again
             }
-            Err(error) => self.wait_out(backoff, "postgres", &error).await,
+            Err(error) => self.wait_out(backoff, Dependency::Postgres, &error).await,
         }
     }
 
