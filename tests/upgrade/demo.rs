@@ -51,7 +51,9 @@ async fn northwinds_trade_goes_on_through_two_releases_of_which_one_is_taken_bac
     let trade = Trade::begins(&first);
 
     rolls(&second, &mut processes, &trade).await;
+    readers.may_be_aborted(true);
     let views = is_taken_back([&first, &second], &instance, &mut processes, &trade).await;
+    readers.may_be_aborted(false);
     comes_again(&second, &instance, &views, &mut processes, &trade).await;
     rolls(&third, &mut processes, &trade).await;
 

@@ -38,22 +38,29 @@ struct Seen {
 /// A reader by SQL and one by search of each view, and one of sums.
 pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
+    aborts: Arc<AtomicBool>,
     asking: Vec<(String, JoinHandle<Seen>)>,
 }
 
 impl Readers {
     /// They ask from now on.
     pub(crate) fn of(instance: &Instance) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, aborts): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let pool = pool("READER_DATABASE_URL", &instance.name);
-        let mut asking = vec![("sums".to_owned(), tokio::spawn(sums(pool.clone(), stop.clone())))];
+        let mut asking =
+            vec![("sums".to_owned(), tokio::spawn(sums(pool.clone(), stop.clone(), aborts.clone())))];
         for (view, key) in VIEWS {
             let sql = rows(pool.clone(), format!("SELECT {key}, version FROM {view}"), stop.clone());
             let search = documents(instance.alias(view), stop.clone());
             asking.push((format!("{view} by SQL"), tokio::spawn(sql)));
             asking.push((format!("{view} by search"), tokio::spawn(search)));
         }
-        Self { stop, asking }
+        Self { stop, aborts, asking }
+    }
+
+    /// While release 1 replaces SQL views, it may abort who reads several of them: unlike later ones, it does not give way.
+    pub(crate) fn may_be_aborted(&self, may: bool) {
+        self.aborts.store(may, Ordering::SeqCst);
     }
 
     /// Every answer was right.
@@ -98,11 +105,14 @@ async fn rows(pool: PgPool, sql: String, stop: Arc<AtomicBool>) -> Seen {
 }
 
 /// A sum over orders never becomes less.
-async fn sums(pool: PgPool, stop: Arc<AtomicBool>) -> Seen {
+async fn sums(pool: PgPool, stop: Arc<AtomicBool>, aborts: Arc<AtomicBool>) -> Seen {
     let (mut seen, mut known) = (Seen::default(), Versions::new());
     while !stop.load(Ordering::SeqCst) {
         for sql in SUMS {
             let sum: sqlx::Result<i64> = sqlx::query_scalar(sql).fetch_one(&pool).await;
+            if sum.as_ref().is_err_and(is_deadlock) && aborts.load(Ordering::SeqCst) {
+                continue;
+            }
             let mut of_this = known.remove_entry(sql).into_iter().collect();
             seen.answered(
                 sum.map(|sum| vec![(sql.to_owned(), sum)]).map_err(|error| error.to_string()),
@@ -113,6 +123,10 @@ async fn sums(pool: PgPool, stop: Arc<AtomicBool>) -> Seen {
         tokio::task::yield_now().await;
     }
     seen
+}
+
+fn is_deadlock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("40P01")
 }
 
 async fn documents(alias: String, stop: Arc<AtomicBool>) -> Seen {
