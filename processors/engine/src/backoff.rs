@@ -97,6 +97,22 @@ impl Backoff {
         self.wait_for(dependency, stop).await
     }
 
+    /// As [`wait_out`](Self::wait_out) after an outage; after any other error `logs` it, and waits for the next delay.
+    pub(crate) async fn wait_after(
+        &mut self,
+        (what, error): (&str, &WorkError),
+        stop: &CancellationToken,
+        logs: impl FnOnce(),
+    ) -> bool {
+        match error.dependency() {
+            Some(away) => self.wait_out(&away.to_string(), (what, error), stop).await,
+            None => {
+                logs();
+                self.wait_unless(stop).await
+            }
+        }
+    }
+
     /// Waits for the next delay; false when stopped meanwhile.
     pub(crate) async fn wait_unless(&mut self, stop: &CancellationToken) -> bool {
         tokio::select! {

@@ -267,11 +267,8 @@ impl Publisher {
     /// Waits before the next attempt; false when stopped.
     async fn waits_after(&self, error: &WorkError, backoff: &mut Backoff) -> bool {
         self.stuck.send_replace(true);
-        let Some(away) = error.dependency() else {
-            tracing::warn!(index = self.index, %error, "documents not published");
-            return backoff.wait_unless(&self.stop).await;
-        };
-        backoff.wait_out(&away.to_string(), (&self.index, error), &self.stop).await
+        let logs = || tracing::warn!(index = self.index, %error, "documents not published");
+        backoff.wait_after((&self.index, error), &self.stop, logs).await
     }
 }
 

@@ -74,7 +74,11 @@ async fn a_batch_that_comes_again_has_no_further_effect(
     again: RequestBuilder,
 ) {
     let answered = lines(again).await;
-    assert_eq!((&answered[0]["status"], answered[0].get("receipt")), (&json!(202), None), "nobody waited");
+    assert_eq!(
+        (&answered[0]["status"], answered[0].get("receipt")),
+        (&json!(202), None),
+        "the caller did not wait"
+    );
     let last = format!("tag-{}", CUSTOMERS.end - 1);
     let (status, receipt) = gateway.receipt(SHOP, &last).await;
     assert_eq!((status, &receipt["status"]), (200, &json!("completed")), "{receipt}");

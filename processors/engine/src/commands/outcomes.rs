@@ -44,6 +44,10 @@ pub(super) fn decided<C: Context>(
     versions: &[(&str, i64)],
     answers: &Answers<'_>,
 ) -> Result<Option<OutboxRow>, Fault> {
+    let conversation = envelope::conversation(arrived.record)?.unwrap_or(&arrived.identity.id);
+    if !answers.outcomes {
+        return Ok(None);
+    }
     let outcome = CommandOutcome {
         stream: receipt.stream.clone(),
         command_type: receipt.record_type.to_owned(),
@@ -53,8 +57,7 @@ pub(super) fn decided<C: Context>(
         versions: listed(versions),
         ..of(arrived.record, (&receipt.identity, arrived.life), answers)
     };
-    let conversation = envelope::conversation(arrived.record)?.unwrap_or(&arrived.identity.id);
-    row::<C>(&arrived.identity, outcome, (Some(conversation), arrived.traceparent.clone()), answers)
+    row::<C>(&arrived.identity, outcome, (Some(conversation), arrived.traceparent.clone()), answers).map(Some)
 }
 
 /// The outcome of a dead-lettered command, which is provisional: it may be redriven, or sent again.
@@ -62,6 +65,9 @@ pub(super) fn dead<C: Context>(
     Died { identity, life, record, fault }: &Died<'_>,
     answers: &Answers<'_>,
 ) -> Result<Option<OutboxRow>, Fault> {
+    if !answers.outcomes {
+        return Ok(None);
+    }
     let header = |name: &str| record.header(name);
     let outcome = CommandOutcome {
         stream: key_of(record, identity),
@@ -72,7 +78,7 @@ pub(super) fn dead<C: Context>(
         ..of(record, (identity, *life), answers)
     };
     let traceparent = header(envelope::TRACEPARENT).map(str::to_owned);
-    row::<C>(identity, outcome, (header(envelope::CORRELATION_ID), traceparent), answers)
+    row::<C>(identity, outcome, (header(envelope::CORRELATION_ID), traceparent), answers).map(Some)
 }
 
 /// An outcome without what only one kind has.
@@ -124,17 +130,14 @@ fn row<C: Context>(
     identity: &Identity,
     outcome: CommandOutcome,
     (conversation, traceparent): (Option<&str>, Option<String>),
-    Answers { ids, outcomes, decided_at }: &Answers<'_>,
-) -> Result<Option<OutboxRow>, Fault> {
-    if !outcomes {
-        return Ok(None);
-    }
+    Answers { ids, decided_at, .. }: &Answers<'_>,
+) -> Result<OutboxRow, Fault> {
     let (record_type, correlation_id) = (CommandOutcome::FULL_NAME, conversation.map(str::to_owned));
     let payload = payload(ids, record_type, encode_record(&outcome))?;
     let id = identity.derive(&format!("outcome {}", outcome.life));
     let (kind, context, stream, occurred_at) = (Kind::Outcome, C::NAME, outcome.stream, Some(*decided_at));
     let cause = Cause { id: identity.id.clone(), correlation_id, traceparent, occurred_at }.carried();
-    OutboxRow { id, kind, context, stream, record_type, payload, version: None, cause }.checked().map(Some)
+    OutboxRow { id, kind, context, stream, record_type, payload, version: None, cause }.checked()
 }
 
 #[cfg(test)]

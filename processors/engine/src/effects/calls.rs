@@ -30,13 +30,8 @@ impl<E: Effect> Caller<E> {
             // Marked before the query, so that a change during the query is not missed.
             wake.mark_unchanged();
             if let Err(error) = calls.begin_due().await {
-                match error.dependency() {
-                    Some(away) => backoff.wait_out(&away.to_string(), (E::NAME, &error), &stop).await,
-                    None => {
-                        tracing::warn!(effect = E::NAME, %error, "calls wait");
-                        backoff.wait_unless(&stop).await
-                    }
-                };
+                let logs = || tracing::warn!(effect = E::NAME, %error, "calls wait");
+                backoff.wait_after((E::NAME, &error), &stop, logs).await;
                 continue;
             }
             backoff = Backoff::new();

@@ -47,16 +47,8 @@ impl Claimant {
                 Ok(claims) => return Some(claims),
                 Err(error) => error,
             };
-            let goes_on = match error.dependency() {
-                Some(away) => {
-                    backoff.wait_out(&away.to_string(), ("claims of partitions", &error), &self.stop).await
-                }
-                None => {
-                    tracing::warn!(?partitions, %error, "partitions are not claimed yet");
-                    backoff.wait_unless(&self.stop).await
-                }
-            };
-            if !goes_on {
+            let logs = || tracing::warn!(?partitions, %error, "partitions are not claimed yet");
+            if !backoff.wait_after(("claims of partitions", &error), &self.stop, logs).await {
                 return None;
             }
         }

@@ -78,13 +78,8 @@ impl<S: Saga> SagaRole<S> {
                     contention.wait_unless(&stop).await;
                 }
                 Err(error) => {
-                    match error.dependency() {
-                        Some(away) => outage.wait_out(&away.to_string(), (S::NAME, &error), &stop).await,
-                        None => {
-                            tracing::warn!(saga = S::NAME, %error, "timers wait");
-                            outage.wait_unless(&stop).await
-                        }
-                    };
+                    let logs = || tracing::warn!(saga = S::NAME, %error, "timers wait");
+                    outage.wait_after((S::NAME, &error), &stop, logs).await;
                 }
             }
         }

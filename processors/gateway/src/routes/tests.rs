@@ -246,7 +246,7 @@ async fn pages_need_no_token_ask_no_other_host_and_run_their_own_scripts_alone()
 }
 
 #[tokio::test]
-async fn files_of_pages_are_not_compressed_and_those_that_nobody_reads_are_few() {
+async fn files_of_pages_are_not_compressed_and_those_that_wait_to_be_read_are_few() {
     let gateway = gateway(100);
     let file = || {
         let request = Request::get("/docs/swagger-ui-bundle.js").header("accept-encoding", "gzip");
